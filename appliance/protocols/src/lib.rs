@@ -14,5 +14,6 @@ extern crate std;
 
 pub mod dhcp;
 pub mod ipxe;
+pub mod rmcp;
 pub mod router_advertisement;
 pub mod tftp;
