@@ -1,1 +1,57 @@
-//! See ARCHITECTURE.md.
+//! Every decision of the appliance, as one deterministic state machine.
+//!
+//! [`step`] takes one [`Event`] and a time and changes the [`State`]; what must
+//! happen in the world comes out as [`Effect`]s. The caller commits
+//! [`State::drain_changes`] in one transaction, then answers, then dispatches
+//! what [`State::due_effects`] lists. After a crash [`State::load`] restores
+//! the committed rows and [`Event::Started`] settles what was under way.
+//!
+//! This crate never does IO, never reads a clock and never makes randomness:
+//! time and entropy are arguments, so a run repeats exactly from its inputs.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod agents;
+mod boots;
+mod deliveries;
+mod effect;
+mod event;
+mod inventory;
+mod jobs;
+mod labels;
+mod limits;
+mod netboot;
+mod outcomes;
+mod persist;
+mod power;
+mod receipts;
+mod restart;
+mod rows;
+mod runners;
+mod schedule;
+mod state;
+mod step;
+mod table;
+mod view;
+
+pub use effect::{
+    Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure, PowerReading,
+    PoweredOn, Reply,
+};
+pub use event::{
+    AgentReply, BootAnswer, BootFile, BootOffer, BootQuestion, DeliveryResult, Event, Hook,
+    JobAction, JobReport, Source,
+};
+pub use inventory::{Inventory, InventoryError, PoolSpec, SledSpec};
+pub use labels::Labels;
+pub use limits::Limits;
+pub use persist::{Change, LoadError, TableId};
+pub use rows::{
+    Boot, BootImage, BootStage, Conclusion, Hub, Job, JobState, Pending, Pool, Power, Quarantine,
+    Runner, Scope, Sled, Timeline,
+};
+pub use state::State;
+pub use step::step;
+pub use view::{BootView, JobView, PoolView, SledView, StatusView};

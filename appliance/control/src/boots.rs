@@ -1,0 +1,403 @@
+//! Boots: from the claim of a sled to the proof that it is off.
+//!
+//! ```text
+//! claim ─► PoweringOn ─► Netbooting ─► Wiping ─► Ready ─► Ordered ─► Running
+//!              │             │            │        │         │          │
+//!              └─────────────┴────────────┴────────┴─────────┴──────────┴─► PoweringOff ─► Ended
+//! ```
+//! The way forward is walked by evidence (`outcomes`, `netboot`, `agents`,
+//! `runners`); every way out ends in `PoweringOff`, and only `power` ends that.
+
+use alloc::{format, string::String};
+
+use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
+
+use crate::{
+    Effect, Effects, jobs, power, receipts,
+    rows::{Boot, BootStage, Power, Quarantine, Timeline},
+    runners,
+    state::State,
+};
+
+/// How a boot that must end is to be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Off {
+    /// Its agent does it, and is cut only when it does not.
+    Asked,
+    /// Nobody is there to do it, or nobody to trust.
+    Cut,
+}
+
+/// Grants a sled to a pool's demand.
+pub(crate) fn claim(
+    state: &mut State,
+    now: Millis,
+    sled_id: SledId,
+    pool_id: PoolId,
+    for_job: Option<JobId>,
+    fx: &mut Effects,
+) {
+    let Some(pool) = state.pools.get(pool_id) else {
+        return;
+    };
+    let image = pool.image.clone();
+    let id = state.meta().next_boot;
+    state.meta_mut().next_boot = BootId(id.0 + 1);
+    let Some(sled) = state.sleds.get_mut(sled_id) else {
+        return;
+    };
+    sled.generation.0 += 1;
+    sled.power = Power::Claimed { boot: id };
+    sled.last_boot = Some(id);
+    let generation = sled.generation;
+    let ticket = TicketToken(fx.random());
+    let boot = Boot {
+        sled: sled_id,
+        generation,
+        pool: pool_id,
+        image,
+        for_job,
+        stage: BootStage::PoweringOn,
+        deadline: now.after(state.limits.power_on_ms),
+        ticket,
+        key: None,
+        times: Timeline {
+            claimed: now,
+            ..Timeline::default()
+        },
+        power_edge: false,
+        replayed: false,
+        override_confirmed: false,
+        runner: None,
+        mints: 0,
+        job: None,
+        inventory: None,
+        wipe: None,
+        end: None,
+        outcome: None,
+        power_cut: false,
+        receipt: None,
+    };
+    state.boots.insert(id, boot);
+    state.tickets.insert(ticket, id);
+    state.push_effect(
+        now,
+        Effect::PowerOn {
+            sled: sled_id,
+            boot: id,
+            generation,
+        },
+    );
+    state.audit(
+        fx,
+        "audit.sled.claim",
+        Some(id),
+        format!("generation {generation}"),
+    );
+}
+
+/// Moves a boot to its next stage and arms that stage's deadline.
+pub(crate) fn enter(state: &mut State, now: Millis, id: BootId, stage: BootStage) {
+    let deadline = now.after(stage_ms(state, id, &stage));
+    if let Some(boot) = state.boots.get_mut(id) {
+        boot.stage = stage;
+        boot.deadline = deadline;
+    }
+}
+
+/// How long a stage may take, in milliseconds.
+pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
+    let limits = &state.limits;
+    match stage {
+        BootStage::PoweringOn => limits.power_on_ms,
+        BootStage::Netbooting => limits.netboot_ms,
+        BootStage::Wiping => limits.wipe_ms,
+        BootStage::Ready => limits.ready_ms,
+        BootStage::Ordered => limits.accept_ms,
+        BootStage::Running => {
+            let has_job = state.boots.get(id).is_some_and(|boot| boot.job.is_some());
+            if has_job {
+                run_ms(state, id)
+            } else {
+                limits.idle_ms
+            }
+        }
+        BootStage::PoweringOff { cuts: 0 } => limits.power_off_ms,
+        BootStage::PoweringOff { .. } => limits.cut_ms,
+        BootStage::Ended => u64::MAX,
+    }
+}
+
+/// Longest run of a boot's job: the agent ends it at the pool's limit, so the
+/// appliance waits a little longer than that.
+fn run_ms(state: &State, id: BootId) -> u64 {
+    let pool = state
+        .boots
+        .get(id)
+        .and_then(|boot| state.pools.get(boot.pool));
+    let run_s = pool.map_or(6 * 3600, |pool| pool.max_runtime_s);
+    run_s
+        .saturating_mul(1000)
+        .saturating_add(state.limits.finish_ms)
+}
+
+/// How far a boot has come, for choosing which one to call off.
+pub(crate) const fn progress(boot: &Boot) -> u32 {
+    match boot.stage {
+        BootStage::PoweringOn => 0,
+        BootStage::Netbooting => 1,
+        BootStage::Wiping => 2,
+        BootStage::Ready => 3,
+        BootStage::Ordered => 4,
+        BootStage::Running => 5,
+        BootStage::PoweringOff { .. } => 6,
+        BootStage::Ended => 7,
+    }
+}
+
+/// A stage took too long.
+pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    let has_job = boot.job.is_some();
+    match boot.stage.clone() {
+        BootStage::PoweringOn => fail(
+            state,
+            now,
+            id,
+            "power on could not be proved in time",
+            Off::Cut,
+            fx,
+        ),
+        BootStage::Netbooting => fail(state, now, id, netboot_evidence(state, id), Off::Cut, fx),
+        BootStage::Wiping => fail(state, now, id, "the wipe did not end in time", Off::Cut, fx),
+        BootStage::Ready => call_off(state, now, id, "no runner could be registered in time", fx),
+        BootStage::Ordered => {
+            fail(
+                state,
+                now,
+                id,
+                "the agent did not accept its order in time",
+                Off::Cut,
+                fx,
+            );
+        }
+        BootStage::Running if has_job => {
+            fail(
+                state,
+                now,
+                id,
+                "the runner did not end in time",
+                Off::Cut,
+                fx,
+            );
+        }
+        BootStage::Running if ran_too_long(state, now, id) => {
+            fail(
+                state,
+                now,
+                id,
+                "the runner did not end in time",
+                Off::Cut,
+                fx,
+            );
+        }
+        // Started, and GitHub names no job: ask it before anything is cut.
+        BootStage::Running => {
+            enter(state, now, id, BootStage::Running);
+            runners::delete(state, now, id);
+        }
+        BootStage::PoweringOff { cuts } => power::cut_again(state, now, id, cuts, fx),
+        BootStage::Ended => {}
+    }
+}
+
+fn ran_too_long(state: &State, now: Millis, id: BootId) -> bool {
+    let started = state.boots.get(id).and_then(|boot| boot.times.running);
+    started.is_some_and(|started| now.since(started) > run_ms(state, id))
+}
+
+/// What was seen of a netboot that never reached its agent.
+fn netboot_evidence(state: &State, id: BootId) -> &'static str {
+    let times = state.boots.get(id).map(|boot| &boot.times);
+    match times.map(|times| (times.dhcp.is_some(), times.kernel.is_some())) {
+        Some((false, _)) => {
+            "no DHCP request came: is network boot first in its boot order, and the cable in the sled network?"
+        }
+        Some((true, false)) => "it asked for an address, but never fetched its kernel",
+        Some((true, true)) => "it fetched its kernel, but its agent never spoke",
+        None => "it never reached its agent",
+    }
+}
+
+/// Ends a boot that is not needed. Not the sled's fault.
+pub(crate) fn call_off(state: &mut State, now: Millis, id: BootId, reason: &str, fx: &mut Effects) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    let off = if boot.key.is_some() {
+        Off::Asked
+    } else {
+        Off::Cut
+    };
+    let outcome = Outcome::Unused {
+        reason: reason.into(),
+    };
+    state.audit(fx, "audit.boot.called_off", Some(id), reason.into());
+    begin_power_off(state, now, id, outcome, off, fx);
+}
+
+/// Ends a boot that failed, and counts it against the sled.
+pub(crate) fn fail(
+    state: &mut State,
+    now: Millis,
+    id: BootId,
+    reason: impl Into<String>,
+    off: Off,
+    fx: &mut Effects,
+) {
+    let reason = reason.into();
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    let sled_id = boot.sled;
+    state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
+    let mut failures = 0;
+    if let Some(sled) = state.sleds.get_mut(sled_id) {
+        sled.failures = sled.failures.saturating_add(1);
+        failures = sled.failures;
+    }
+    begin_power_off(
+        state,
+        now,
+        id,
+        Outcome::Failed {
+            reason: reason.clone(),
+        },
+        off,
+        fx,
+    );
+    if failures >= state.limits.failures {
+        let why = format!("{failures} boots in a row failed, the last one because: {reason}");
+        quarantine(state, now, sled_id, why, fx);
+    }
+}
+
+/// Nothing more is wanted of this boot but to be off.
+pub(crate) fn begin_power_off(
+    state: &mut State,
+    now: Millis,
+    id: BootId,
+    outcome: Outcome,
+    off: Off,
+    fx: &mut Effects,
+) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    if matches!(boot.stage, BootStage::PoweringOff { .. } | BootStage::Ended) {
+        return;
+    }
+    let sled = boot.sled;
+    state.withdraw_effects(|effect| matches!(effect, Effect::PowerOn { boot, .. } if *boot == id));
+    runners::abandon(state, now, id);
+    if let Some(boot) = state.boots.get_mut(id) {
+        boot.outcome = Some(outcome);
+    }
+    enter(state, now, id, BootStage::PoweringOff { cuts: 0 });
+    state
+        .checks
+        .insert(sled, now.after(state.limits.off_poll_ms));
+    if off == Off::Cut {
+        power::cut(state, now, id, fx);
+    }
+    fx.wake.push(id);
+    state.schedule_due = true;
+}
+
+/// Withholds a sled. Its boot, if it has one, goes on to its end by itself.
+pub(crate) fn quarantine(
+    state: &mut State,
+    now: Millis,
+    id: SledId,
+    reason: String,
+    fx: &mut Effects,
+) {
+    let Some(sled) = state.sleds.get_mut(id) else {
+        return;
+    };
+    if sled.quarantine.is_some() {
+        return;
+    }
+    sled.quarantine = Some(Quarantine {
+        since: now,
+        reason: reason.clone(),
+    });
+    let sled = Some(sled.name.clone());
+    fx.audit.push(crate::Audit {
+        name: "audit.sled.quarantine",
+        sled,
+        boot: None,
+        job: None,
+        detail: reason,
+    });
+}
+
+/// GitHub says the boot's job is over: its runner has a little time to end.
+pub(crate) fn job_completed(state: &mut State, now: Millis, id: BootId, _fx: &mut Effects) {
+    let deadline = now.after(state.limits.finish_ms);
+    let running = state
+        .boots
+        .get(id)
+        .is_some_and(|boot| boot.stage == BootStage::Running);
+    if running && let Some(boot) = state.boots.get_mut(id) {
+        boot.deadline = boot.deadline.min(deadline);
+    }
+}
+
+/// Power is proved off: makes the receipt and frees the sled.
+pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let Some(boot) = state.boots.get_mut(id) else {
+        return;
+    };
+    boot.stage = BootStage::Ended;
+    boot.times.off = Some(now);
+    boot.deadline = Millis(u64::MAX);
+    let sled_id = boot.sled;
+    let ran = matches!(boot.outcome, Some(Outcome::Ran));
+    let generation = boot.generation;
+    if let Some(sled) = state.sleds.get_mut(sled_id) {
+        sled.power = Power::Off { since: now };
+        sled.power_problem = None;
+        if ran {
+            sled.failures = 0;
+        }
+    }
+    state.withdraw_effects(|effect| {
+        matches!(effect, Effect::PowerOff { sled, generation: of } if *sled == sled_id && *of == generation)
+    });
+    state.heard.remove(&id);
+    state
+        .checks
+        .insert(sled_id, now.after(state.limits.power_poll_ms));
+    receipts::make(state, now, id, fx);
+    jobs::boot_ended(state, now, id);
+    state.ended_boots.insert(id);
+    forget_ended(state);
+    state.forget_retired();
+    state.audit(fx, "audit.sled.off", Some(id), String::from("proved off"));
+    state.schedule_due = true;
+}
+
+/// Ended boots beyond the bound leave, oldest first. Their receipts stay.
+fn forget_ended(state: &mut State) {
+    while state.ended_boots.len() > state.limits.history {
+        let Some(oldest) = state.ended_boots.pop_first() else {
+            return;
+        };
+        if let Some(boot) = state.boots.remove(oldest) {
+            state.tickets.remove(&boot.ticket);
+        }
+    }
+}

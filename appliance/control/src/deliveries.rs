@@ -1,0 +1,54 @@
+//! Deliveries: each GUID counts once, whatever way it came.
+
+use alloc::vec::Vec;
+
+use messages::{DeliveryKey, HubId, Millis};
+
+use crate::{DeliveryResult, Effects, Hook, Source, jobs, state::State};
+
+/// Takes one delivery. Remembering its id and applying it are one commit.
+pub(crate) fn deliver(
+    state: &mut State,
+    now: Millis,
+    key: DeliveryKey,
+    hub: HubId,
+    source: Source,
+    hook: Hook,
+    fx: &mut Effects,
+) -> DeliveryResult {
+    if state.deliveries.get(key).is_some() {
+        return DeliveryResult::Duplicate;
+    }
+    let result = match hook {
+        Hook::Ping => DeliveryResult::Pong,
+        Hook::Other => DeliveryResult::Ignored,
+        Hook::Job(report) => jobs::report(state, now, hub, source, &report, fx),
+    };
+    // What is not ours need not be remembered: it will be ignored again, and
+    // other people's traffic costs no disk. What was refused must not be.
+    if matches!(result, DeliveryResult::Queued | DeliveryResult::Updated) {
+        state.deliveries.insert(key, now);
+        state.deliveries_by_age.insert((now, key));
+    }
+    result
+}
+
+/// Forgets ids that GitHub itself has forgotten, and the oldest beyond the bound.
+pub(crate) fn forget_old(state: &mut State, now: Millis) {
+    let keep_from = Millis(now.0.saturating_sub(state.limits.delivery_memory_ms));
+    let surplus = state
+        .deliveries
+        .len()
+        .saturating_sub(state.limits.deliveries);
+    let old: Vec<_> = state
+        .deliveries_by_age
+        .iter()
+        .enumerate()
+        .take_while(|(index, (at, _))| *index < surplus || *at < keep_from)
+        .map(|(_, entry)| *entry)
+        .collect();
+    for entry in old {
+        state.deliveries_by_age.remove(&entry);
+        state.deliveries.remove(entry.1);
+    }
+}

@@ -1,0 +1,385 @@
+//! Jobs: GitHub's word on them, which only ever moves forward.
+
+use alloc::{format, vec::Vec};
+
+use messages::{BootId, HubId, JobId, Millis, PoolId};
+
+use crate::{
+    DeliveryResult, Effects, JobAction, JobReport, Source, boots,
+    rows::{BootStage, Conclusion, Job, JobState, Pool},
+    state::State,
+};
+
+/// Applies what GitHub says of a job. Events come out of order, twice or
+/// never (actions/runner#4309), so a state is only ever raised.
+pub(crate) fn report(
+    state: &mut State,
+    now: Millis,
+    hub: HubId,
+    source: Source,
+    report: &JobReport,
+    fx: &mut Effects,
+) -> DeliveryResult {
+    let id = report.id(hub);
+    let known = state.jobs.get(id).is_some();
+    let runs_here = boot_of_runner(state, hub, report);
+    if !known {
+        if report.action == JobAction::Waiting {
+            return DeliveryResult::Ignored;
+        }
+        let pool = match_pool(state, hub, &report.repository, report);
+        if pool.is_none() && runs_here.is_none() {
+            audit_no_pool(state, hub, report, fx);
+            return DeliveryResult::Ignored;
+        }
+        if report.action == JobAction::Queued && state.queued >= state.limits.queue {
+            return DeliveryResult::Full;
+        }
+        insert(state, now, id, report, pool);
+    }
+    if let Some(boot) = runs_here {
+        bind(state, now, id, boot);
+    }
+    let outcome = match report.action {
+        JobAction::Queued if !known => DeliveryResult::Queued,
+        JobAction::Queued | JobAction::Waiting => DeliveryResult::Updated,
+        JobAction::InProgress => {
+            raise(state, now, id, JobState::InProgress, report, fx);
+            DeliveryResult::Updated
+        }
+        JobAction::Completed => {
+            raise(state, now, id, JobState::Completed, report, fx);
+            DeliveryResult::Updated
+        }
+    };
+    if source != Source::Tunnel {
+        let detail = format!("job {id} learned from {source:?}");
+        state.audit(fx, "audit.job.recovered", None, detail);
+    }
+    state.schedule_due = true;
+    outcome
+}
+
+fn insert(state: &mut State, now: Millis, id: JobId, report: &JobReport, pool: Option<PoolId>) {
+    let job = Job {
+        repository: report.repository.clone(),
+        name: report.name.clone(),
+        workflow: report.workflow.clone(),
+        run_id: report.run_id,
+        run_attempt: report.run_attempt,
+        labels: report.labels.clone(),
+        pool,
+        state: JobState::Queued,
+        delivered_at: now,
+        completed_at: None,
+        conclusion: None,
+        boot: None,
+        taken_by: None,
+    };
+    state.jobs.insert(id, job);
+    enqueue(state, id);
+}
+
+fn enqueue(state: &mut State, id: JobId) {
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    if let (JobState::Queued, Some(pool)) = (job.state, job.pool)
+        && state
+            .queue
+            .entry(pool)
+            .or_default()
+            .insert((job.delivered_at, id))
+    {
+        state.queued += 1;
+    }
+}
+
+fn dequeue(state: &mut State, id: JobId) {
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    if let Some(pool) = job.pool
+        && let Some(queue) = state.queue.get_mut(&pool)
+        && queue.remove(&(job.delivered_at, id))
+    {
+        state.queued -= 1;
+    }
+}
+
+/// Raises a job to `to`; a lower or equal state changes nothing.
+fn raise(
+    state: &mut State,
+    now: Millis,
+    id: JobId,
+    to: JobState,
+    report: &JobReport,
+    fx: &mut Effects,
+) {
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    if job.state >= to {
+        return;
+    }
+    dequeue(state, id);
+    let Some(job) = state.jobs.get_mut(id) else {
+        return;
+    };
+    job.state = to;
+    if let (None, Some((_, name))) = (job.boot, &report.runner) {
+        job.taken_by = Some(name.clone());
+    }
+    if to == JobState::Completed {
+        let word = report
+            .conclusion
+            .clone()
+            .unwrap_or_else(|| "unknown".into());
+        finish(state, now, id, Conclusion::Said(word), fx);
+    }
+}
+
+/// The job is over: remembers when, and lets its boot know.
+pub(crate) fn finish(
+    state: &mut State,
+    now: Millis,
+    id: JobId,
+    conclusion: Conclusion,
+    fx: &mut Effects,
+) {
+    dequeue(state, id);
+    let Some(job) = state.jobs.get_mut(id) else {
+        return;
+    };
+    job.state = JobState::Completed;
+    job.completed_at = Some(now);
+    job.conclusion = Some(conclusion);
+    let boot = job.boot;
+    state.ended_jobs.insert((now, id));
+    if let Some(boot) = boot {
+        boots::job_completed(state, now, boot, fx);
+    }
+    forget_ended(state);
+    state.schedule_due = true;
+}
+
+/// Ended jobs beyond the bound leave, oldest first, unless a boot still runs
+/// for them.
+fn forget_ended(state: &mut State) {
+    while state.ended_jobs.len() > state.limits.history {
+        let Some(oldest) = state.ended_jobs.pop_first() else {
+            return;
+        };
+        state.jobs.remove(oldest.1);
+    }
+}
+
+/// The boot whose runner GitHub names. Only `runner_id` binds (names can be
+/// null or reused by others), and only within the App it was minted through.
+fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootId> {
+    let (runner_id, _) = report.runner.as_ref()?;
+    state
+        .boots
+        .iter()
+        .rev()
+        .find(|(_, boot)| {
+            boot.runner
+                .as_ref()
+                .is_some_and(|runner| runner.id == Some(*runner_id))
+                && state
+                    .pools
+                    .get(boot.pool)
+                    .is_some_and(|pool| pool.hub == hub)
+        })
+        .map(|(id, _)| *id)
+}
+
+/// GitHub gave this job to this boot's runner, whichever job it was started for.
+fn bind(state: &mut State, now: Millis, id: JobId, boot_id: BootId) {
+    let Some(boot) = state.boots.get(boot_id) else {
+        return;
+    };
+    if boot.job.is_some() {
+        return;
+    }
+    let meant_for = boot.for_job;
+    if let Some(boot) = state.boots.get_mut(boot_id) {
+        boot.job = Some(id);
+        boot.for_job = Some(id);
+    }
+    if let Some(job) = state.jobs.get_mut(id) {
+        job.boot = Some(boot_id);
+        job.taken_by = None;
+    }
+    // It has work now: the idle deadline becomes that of a run.
+    if state
+        .boots
+        .get(boot_id)
+        .is_some_and(|boot| boot.stage == BootStage::Running)
+    {
+        boots::enter(state, now, boot_id, BootStage::Running);
+    }
+    // Jobs swap: whoever was started for this one now stands for the other.
+    if meant_for != Some(id) {
+        let swapped = state
+            .active_boots()
+            .find(|(other, boot)| {
+                *other != boot_id && boot.for_job == Some(id) && boot.job.is_none()
+            })
+            .map(|(other, _)| other);
+        if let Some(other) = swapped.and_then(|other| state.boots.get_mut(other)) {
+            other.for_job = meant_for;
+        }
+    }
+}
+
+/// The pool that serves a job: scope covers the repository, labels hold the
+/// job's; the fewest labels win, then the name.
+fn match_pool(state: &State, hub: HubId, repository: &str, report: &JobReport) -> Option<PoolId> {
+    state
+        .pools
+        .iter()
+        .filter(|(_, pool)| !pool.retired && pool.hub == hub && pool.scope.covers(repository))
+        .filter(|(_, pool)| pool.labels.serve(&report.labels))
+        .min_by(|(_, a), (_, b)| (a.labels.len(), &a.name).cmp(&(b.labels.len(), &b.name)))
+        .map(|(id, _)| *id)
+}
+
+/// A job that asks for `self-hosted` and fits nothing is somebody's mistake;
+/// any other is GitHub's own (`ubuntu-latest`, …) and is passed over silently.
+fn audit_no_pool(state: &State, hub: HubId, report: &JobReport, fx: &mut Effects) {
+    if !report.labels.iter().any(|label| label == "self-hosted") {
+        return;
+    }
+    let nearest = state
+        .pools
+        .iter()
+        .map(|(_, pool)| pool)
+        .filter(|pool| !pool.retired && pool.hub == hub)
+        .map(|pool| (missing_count(pool, report), pool))
+        .min_by_key(|(missing, _)| *missing);
+    let detail = match nearest {
+        None => format!(
+            "job {} of {}: no pool uses this App",
+            report.number, report.repository
+        ),
+        Some((_, pool)) if !pool.scope.covers(&report.repository) => format!(
+            "job {} of {}: pool {} registers at {}, which does not cover it",
+            report.number, report.repository, pool.name, pool.scope
+        ),
+        Some((_, pool)) => format!(
+            "job {} of {}: nearest pool {} lacks label {}",
+            report.number,
+            report.repository,
+            pool.name,
+            pool.labels
+                .missing(&report.labels)
+                .unwrap_or("(the job names none)")
+        ),
+    };
+    let job = Some(report.id(hub));
+    fx.audit.push(crate::Audit {
+        name: "audit.job.no_pool_match",
+        sled: None,
+        boot: None,
+        job,
+        detail,
+    });
+}
+
+fn missing_count(pool: &Pool, report: &JobReport) -> usize {
+    report
+        .labels
+        .iter()
+        .filter(|label| !pool.labels.iter().any(|own| own == *label))
+        .count()
+}
+
+/// After the inventory changed: waiting jobs go to the pool that serves them now.
+pub(crate) fn rematch(state: &mut State) {
+    let waiting: Vec<JobId> = state
+        .jobs
+        .iter()
+        .filter(|(_, job)| job.state == JobState::Queued)
+        .map(|(id, _)| *id)
+        .collect();
+    for id in waiting {
+        let Some(job) = state.jobs.get(id) else {
+            continue;
+        };
+        let probe = JobReport {
+            number: id.number,
+            action: JobAction::Queued,
+            repository: job.repository.clone(),
+            name: job.name.clone(),
+            workflow: job.workflow.clone(),
+            run_id: job.run_id,
+            run_attempt: job.run_attempt,
+            labels: job.labels.clone(),
+            runner: None,
+            conclusion: None,
+        };
+        let (before, after) = (
+            job.pool,
+            match_pool(state, id.hub, &probe.repository, &probe),
+        );
+        if before != after {
+            dequeue(state, id);
+            if let Some(job) = state.jobs.get_mut(id) {
+                job.pool = after;
+            }
+            enqueue(state, id);
+        }
+    }
+}
+
+/// A boot ended. If GitHub is silent about the job it was for, ask.
+pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
+    let Some(boot) = state.boots.get(boot_id) else {
+        return;
+    };
+    let Some(id) = boot.job.or(boot.for_job) else {
+        return;
+    };
+    let ran = boot.times.running.is_some();
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    let silent = match job.state {
+        JobState::Completed => false,
+        JobState::InProgress => job.boot == Some(boot_id),
+        JobState::Queued => ran,
+    };
+    if silent {
+        let repository = job.repository.clone();
+        let due = now.after(state.limits.silence_ms);
+        state.push_effect(
+            due,
+            crate::Effect::LookUpJob {
+                job: id,
+                repository,
+            },
+        );
+    }
+}
+
+/// How a waiting job looks to people: by the boot that was started for it.
+pub(crate) fn serving_boot(state: &State, id: JobId) -> Option<BootId> {
+    let job = state.jobs.get(id)?;
+    job.boot.or_else(|| {
+        state
+            .active_boots()
+            .find(|(_, boot)| {
+                boot.for_job == Some(id)
+                    && boot.job.is_none()
+                    && !matches!(boot.stage, BootStage::PoweringOff { .. })
+            })
+            .map(|(boot, _)| boot)
+    })
+}
+
+impl State {
+    pub(crate) fn rematch_jobs(&mut self) {
+        rematch(self);
+    }
+}

@@ -1,0 +1,115 @@
+//! What a sled that asks to boot is given: something only with a live ticket.
+
+use alloc::format;
+
+use messages::{BootId, Millis, SledId, TicketToken};
+
+use crate::{
+    BootAnswer, BootFile, BootOffer, BootQuestion, Effects,
+    rows::{Boot, BootStage, Power},
+    state::State,
+};
+
+const NOT_ARMED: &str = "no boot is due for this sled";
+
+/// Answers a question of a sled's firmware or boot loader.
+pub(crate) fn answer(
+    state: &mut State,
+    now: Millis,
+    question: BootQuestion,
+    fx: &mut Effects,
+) -> BootAnswer {
+    match question {
+        BootQuestion::Dhcp { mac, wants_boot } => match state.macs.get(&mac).copied() {
+            None => BootAnswer::Unknown,
+            Some(_) if !wants_boot => BootAnswer::Lease,
+            Some(sled) => offer(state, now, sled, fx),
+        },
+        BootQuestion::Loader { mac } => match state.macs.get(&mac).copied() {
+            None => BootAnswer::Unknown,
+            Some(sled) => offer(state, now, sled, fx),
+        },
+        BootQuestion::File { ticket, file } => fetch(state, now, ticket, file),
+        BootQuestion::Image { ticket, digest } => {
+            let allowed = state
+                .tickets
+                .get(&ticket)
+                .and_then(|id| state.boots.get(*id))
+                .is_some_and(|boot| {
+                    boot.key.is_some()
+                        && boot.image.rootfs.digest == digest
+                        && matches!(
+                            boot.stage,
+                            BootStage::Wiping | BootStage::Ready | BootStage::Ordered
+                        )
+                });
+            if allowed {
+                BootAnswer::Lease
+            } else {
+                BootAnswer::Refused(NOT_ARMED)
+            }
+        }
+    }
+}
+
+/// Whether a boot's ticket still fetches boot files.
+fn is_armed(boot: &Boot, now: Millis) -> bool {
+    boot.key.is_none()
+        && now <= boot.deadline
+        && matches!(boot.stage, BootStage::PoweringOn | BootStage::Netbooting)
+}
+
+fn claimed_boot(state: &State, sled: SledId) -> Option<(BootId, &Boot)> {
+    match state.sleds.get(sled)?.power {
+        Power::Claimed { boot } => state.boots.get(boot).map(|row| (boot, row)),
+        Power::Off { .. } | Power::Unknown { .. } => None,
+    }
+}
+
+fn offer(state: &mut State, now: Millis, sled: SledId, fx: &mut Effects) -> BootAnswer {
+    let armed = claimed_boot(state, sled).filter(|(_, boot)| is_armed(boot, now));
+    let Some((id, boot)) = armed else {
+        let name = state.sled_name(sled).map(Into::into);
+        fx.audit.push(crate::Audit {
+            name: "audit.sled.held",
+            sled: name,
+            boot: None,
+            job: None,
+            detail: format!("it asked to boot, but {NOT_ARMED}"),
+        });
+        return BootAnswer::Held(NOT_ARMED);
+    };
+    let offer = BootOffer {
+        ticket: boot.ticket,
+        image: boot.image.rootfs.name.clone(),
+    };
+    if boot.times.dhcp.is_none()
+        && let Some(boot) = state.boots.get_mut(id)
+    {
+        boot.times.dhcp = Some(now);
+    }
+    BootAnswer::Offer(offer)
+}
+
+fn fetch(state: &mut State, now: Millis, ticket: TicketToken, file: BootFile) -> BootAnswer {
+    let Some(id) = state.tickets.get(&ticket).copied() else {
+        return BootAnswer::Refused("this boot ticket is not known");
+    };
+    let Some(boot) = state.boots.get(id) else {
+        return BootAnswer::Refused(NOT_ARMED);
+    };
+    if !is_armed(boot, now) {
+        return BootAnswer::Refused("this boot ticket was redeemed or is over");
+    }
+    let offer = BootOffer {
+        ticket,
+        image: boot.image.rootfs.name.clone(),
+    };
+    if file == BootFile::Kernel
+        && boot.times.kernel.is_none()
+        && let Some(boot) = state.boots.get_mut(id)
+    {
+        boot.times.kernel = Some(now);
+    }
+    BootAnswer::Offer(offer)
+}

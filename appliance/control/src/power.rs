@@ -1,0 +1,288 @@
+//! Power: commanded, sensed and unknown are three things.
+//!
+//! A sled is `Off` only when its driver read it as off. What was commanded
+//! proves nothing. A reading of an older claim is worth nothing.
+
+use alloc::{format, string::ToString, vec::Vec};
+
+use messages::{BootId, Generation, Millis, Outcome, SledId};
+
+use crate::{
+    Effect, Effects, PowerFailure, PowerReading,
+    boots::{self, Off},
+    effect::PoweredOn,
+    rows::{BootStage, Power},
+    state::State,
+};
+
+/// An agent that spoke this recently contradicts a reading of off.
+const SILENCE_MS: u64 = 15_000;
+
+/// A sled may read as off for this long after its power-on was accepted.
+const SETTLE_MS: u64 = 30_000;
+
+/// Asks for the readings that are due.
+pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
+    let due: Vec<(SledId, Generation, u64)> = state
+        .sleds
+        .iter()
+        .filter(|(id, _)| state.checks.get(id).is_none_or(|at| *at <= now))
+        .map(|(id, sled)| (*id, sled.generation, poll_ms(state, &sled.power)))
+        .collect();
+    for (sled, generation, wait) in due {
+        state.checks.insert(sled, now.after(wait));
+        fx.read_power.push((sled, generation));
+    }
+}
+
+fn poll_ms(state: &State, power: &Power) -> u64 {
+    let going_off = match power {
+        Power::Claimed { boot } => state
+            .boots
+            .get(*boot)
+            .is_some_and(|boot| matches!(boot.stage, BootStage::PoweringOff { .. })),
+        Power::Off { .. } | Power::Unknown { .. } => false,
+    };
+    if going_off {
+        state.limits.off_poll_ms
+    } else {
+        state.limits.power_poll_ms
+    }
+}
+
+/// Takes a reading.
+pub(crate) fn read(
+    state: &mut State,
+    now: Millis,
+    id: SledId,
+    generation: Generation,
+    result: Result<PowerReading, PowerFailure>,
+    fx: &mut Effects,
+) {
+    let Some(sled) = state.sleds.get(id) else {
+        return;
+    };
+    if sled.generation != generation {
+        return;
+    }
+    let problem = result.as_ref().err().map(|failure| failure.message.clone());
+    if sled.power_problem != problem
+        && let Some(sled) = state.sleds.get_mut(id)
+    {
+        sled.power_problem.clone_from(&problem);
+    }
+    let Some(sled) = state.sleds.get(id) else {
+        return;
+    };
+    match (sled.power.clone(), result) {
+        (Power::Claimed { boot }, Ok(PowerReading::Off)) => read_off(state, now, boot, fx),
+        (Power::Claimed { .. }, Ok(PowerReading::On | PowerReading::Unknown) | Err(_)) => {}
+        (Power::Off { .. }, Ok(PowerReading::Off)) => {}
+        (Power::Off { .. }, Ok(PowerReading::On)) => {
+            let reason =
+                "it is on, but Musher did not turn it on: power it off and it will be taken";
+            forget_power(state, now, id, reason, fx);
+        }
+        (Power::Off { .. }, Ok(PowerReading::Unknown)) => {
+            forget_power(state, now, id, "its driver cannot tell its power", fx);
+        }
+        (Power::Off { .. }, Err(failure)) => forget_power(state, now, id, &failure.message, fx),
+        (Power::Unknown { .. }, Ok(PowerReading::Off)) => {
+            if let Some(sled) = state.sleds.get_mut(id) {
+                sled.power = Power::Off { since: now };
+            }
+            state.schedule_due = true;
+        }
+        (Power::Unknown { .. }, Ok(PowerReading::On)) => {
+            let reason =
+                "it is on, but Musher did not turn it on: power it off and it will be taken";
+            restate_unknown(state, id, reason);
+        }
+        (Power::Unknown { .. }, Ok(PowerReading::Unknown)) => {
+            restate_unknown(state, id, "its driver cannot tell its power");
+        }
+        (Power::Unknown { .. }, Err(failure)) => restate_unknown(state, id, &failure.message),
+    }
+}
+
+fn restate_unknown(state: &mut State, id: SledId, why: &str) {
+    let same = state
+        .sleds
+        .get(id)
+        .is_some_and(|sled| matches!(&sled.power, Power::Unknown { reason, .. } if reason == why));
+    if !same
+        && let Some(sled) = state.sleds.get_mut(id)
+        && let Power::Unknown { reason, .. } = &mut sled.power
+    {
+        *reason = why.to_string();
+    }
+}
+
+fn forget_power(state: &mut State, now: Millis, id: SledId, why: &str, fx: &mut Effects) {
+    let Some(sled) = state.sleds.get_mut(id) else {
+        return;
+    };
+    sled.power = Power::Unknown {
+        since: now,
+        reason: why.to_string(),
+    };
+    let sled = Some(sled.name.clone());
+    fx.audit.push(crate::Audit {
+        name: "audit.sled.power_unknown",
+        sled,
+        boot: None,
+        job: None,
+        detail: why.to_string(),
+    });
+}
+
+/// A claimed sled reads as off.
+fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    let silent = state
+        .heard
+        .get(&id)
+        .is_none_or(|heard| now.since(*heard) >= SILENCE_MS);
+    match boot.stage {
+        // While a command is under way the reading may be older than it.
+        BootStage::PoweringOff { .. } if is_commanded(state, boot.sled) => {}
+        BootStage::PoweringOff { .. } => boots::end(state, now, id, fx),
+        BootStage::PoweringOn | BootStage::Ended => {}
+        BootStage::Netbooting => {
+            let settled = boot
+                .times
+                .power_on
+                .is_none_or(|on| now.since(on) >= SETTLE_MS);
+            if settled {
+                boots::fail(
+                    state,
+                    now,
+                    id,
+                    "it went off while it booted",
+                    Off::Asked,
+                    fx,
+                );
+                boots::end(state, now, id, fx);
+            }
+        }
+        BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {
+            // A live agent outranks a BMC's word.
+            if silent {
+                boots::fail(state, now, id, "it lost power", Off::Asked, fx);
+                boots::end(state, now, id, fx);
+            }
+        }
+    }
+}
+
+/// Whether a power command for this sled has no outcome yet. A driver carries
+/// out one sled's commands and readings in order, so a reading that arrives
+/// after the outcome was taken after the command.
+fn is_commanded(state: &State, sled: SledId) -> bool {
+    state
+        .outbox
+        .iter()
+        .any(|(_, pending)| pending.effect.sled() == Some(sled))
+}
+
+/// A power-on was carried out.
+pub(crate) fn powered_on(
+    state: &mut State,
+    now: Millis,
+    id: BootId,
+    done: PoweredOn,
+    fx: &mut Effects,
+) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    if matches!(boot.stage, BootStage::PoweringOff { .. } | BootStage::Ended) {
+        return;
+    }
+    // After a crash in mid-command a sled that is on was turned on by us.
+    let ours = done.edge || boot.replayed;
+    let Some(boot) = state.boots.get_mut(id) else {
+        return;
+    };
+    boot.times.power_on = Some(done.at);
+    boot.power_edge = done.edge;
+    boot.override_confirmed = done.override_confirmed;
+    let sled = boot.sled;
+    let stage = boot.stage.clone();
+    if !ours {
+        let reason = "it was on already when Musher came to turn it on";
+        boots::fail(state, now, id, reason, Off::Cut, fx);
+        return;
+    }
+    state.audit(
+        fx,
+        "audit.sled.power_on",
+        Some(id),
+        format!(
+            "edge {}, network boot confirmed {}",
+            done.edge, done.override_confirmed
+        ),
+    );
+    if stage == BootStage::PoweringOn {
+        boots::enter(state, now, id, BootStage::Netbooting);
+    }
+    state
+        .checks
+        .insert(sled, now.after(state.limits.power_poll_ms));
+}
+
+/// Commands the power off. Reading it follows.
+pub(crate) fn cut(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
+    let BootStage::PoweringOff { cuts } = boot.stage else {
+        return;
+    };
+    let (sled, generation) = (boot.sled, boot.generation);
+    boots::enter(state, now, id, BootStage::PoweringOff { cuts: cuts + 1 });
+    if let Some(boot) = state.boots.get_mut(id) {
+        boot.power_cut = true;
+    }
+    let pending = state
+        .outbox
+        .iter()
+        .any(|(_, pending)| pending.effect == Effect::PowerOff { sled, generation });
+    if !pending {
+        state.push_effect(now, Effect::PowerOff { sled, generation });
+    }
+    state
+        .checks
+        .insert(sled, now.after(state.limits.off_poll_ms));
+    state.audit(
+        fx,
+        "audit.sled.power_off",
+        Some(id),
+        format!("cut {}", cuts + 1),
+    );
+}
+
+/// The sled is still not off. Cuts again, up to a bound; after that the sled
+/// is withheld, and its power goes on being asked for until it reads off.
+pub(crate) fn cut_again(state: &mut State, now: Millis, id: BootId, cuts: u32, fx: &mut Effects) {
+    if cuts < state.limits.cuts {
+        cut(state, now, id, fx);
+        return;
+    }
+    let Some(boot) = state.boots.get_mut(id) else {
+        return;
+    };
+    boot.deadline = Millis(u64::MAX);
+    let sled = boot.sled;
+    let why = format!(
+        "it did not read as off after {cuts} power-off commands: check its power line and BMC, turn it off by hand, then release it"
+    );
+    if matches!(boot.outcome, None | Some(Outcome::Ran)) {
+        boot.outcome = Some(Outcome::Failed {
+            reason: why.clone(),
+        });
+    }
+    boots::quarantine(state, now, sled, why, fx);
+}
