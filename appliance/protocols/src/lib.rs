@@ -17,3 +17,4 @@ pub mod ipxe;
 pub mod rmcp;
 pub mod router_advertisement;
 pub mod tftp;
+pub mod webhook;
