@@ -1,0 +1,332 @@
+//! One HTTP call to GitHub: blocking, bounded in bytes and in time.
+//!
+//! Never follows a redirect (it would carry the token elsewhere), never
+//! speaks plain HTTP beyond this machine, and never repeats a request that
+//! changes something.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use rustls::CertificateError;
+use ureq::http::Request;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Proxy};
+use zeroize::Zeroizing;
+
+use super::endpoint::{Base, roots};
+use super::error::{GithubError, NetworkFault, one_line};
+use super::secret::Secret;
+
+/// Most bytes of an answer's body.
+const BODY_BYTES: u64 = 8 * 1024 * 1024;
+/// Most bytes of an answer's header.
+const HEADER_BYTES: usize = 64 * 1024;
+/// Deadline for the name, and for TCP and TLS together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Deadline of one read: a server that goes silent.
+const READ: Duration = Duration::from_secs(15);
+/// Deadline of a whole call, from the name to the body's last byte.
+const CALL: Duration = Duration::from_secs(30);
+/// An idle connection is not used after this: shorter than servers and NATs
+/// keep them, so that a minting request does not meet a dead one.
+const IDLE: Duration = Duration::from_secs(10);
+
+// At level trace ureq logs the bytes of requests and answers, tokens and JIT
+// configurations among them (ureq's documentation, "Log levels"). The `log`
+// crate is built without that level, whatever an operator turns on.
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
+
+/// The version of GitHub's REST API that this client was written against.
+const API_VERSION: &str = "2022-11-28";
+
+/// The methods that Musher uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+impl Method {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A request, without who asks.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Path and query below `api_url`, starting with a slash.
+    pub(super) path: &'a str,
+    /// A JSON body.
+    pub(super) body: Option<Vec<u8>>,
+    /// Whether asking twice does no harm.
+    pub(super) idempotent: bool,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::Get,
+            path,
+            body: None,
+            idempotent: true,
+        }
+    }
+}
+
+/// An answer, whatever its status. The body may hold a secret.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// GitHub's clock, in Unix milliseconds.
+    pub(super) date_ms: Option<u64>,
+    pub(super) retry_after_s: Option<u64>,
+    pub(super) rate_remaining: Option<u64>,
+    /// When the rate limit resets, in Unix seconds.
+    pub(super) rate_reset_s: Option<u64>,
+}
+
+/// Sends calls below one `api_url`.
+pub(super) struct Http {
+    agent: Agent,
+    base: String,
+    host: String,
+}
+
+impl Http {
+    /// Checks `api_url` and reads the authorities to trust.
+    ///
+    /// # Errors
+    /// The key at fault, and what is wrong with it.
+    pub(super) fn new(
+        api_url: &str,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, (&'static str, String)> {
+        let base = Base::parse(api_url).map_err(|reason| ("api_url", reason))?;
+        let mut tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let roots = if base.https {
+            roots(ca_file)?
+        } else {
+            Vec::new()
+        };
+        tls = tls.root_certs(RootCerts::new_with_certs(&roots));
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .https_only(base.https)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // A proxy of the site's is for the outside only.
+            .proxy(if base.loopback {
+                None
+            } else {
+                Proxy::try_from_env()
+            })
+            .user_agent(concat!("musher/", env!("CARGO_PKG_VERSION")))
+            .accept("application/vnd.github+json")
+            .max_response_header_size(HEADER_BYTES)
+            .max_idle_age(IDLE)
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_per_read(Some(READ))
+            .timeout_per_write(Some(READ))
+            .timeout_global(Some(CALL))
+            .tls_config(tls.build())
+            .build();
+        Ok(Self {
+            agent: config.new_agent(),
+            base: base.url,
+            host: base.host,
+        })
+    }
+
+    /// Sends a call, and once more if it is idempotent and the connection
+    /// broke. Any status is an answer.
+    ///
+    /// # Errors
+    /// [`GithubError::Network`] or [`GithubError::Answer`].
+    pub(super) fn send(&self, call: &Call<'_>, bearer: &Secret) -> Result<Answer, GithubError> {
+        match self.send_once(call, bearer) {
+            Err(GithubError::Network {
+                fault: NetworkFault::Connection,
+                ..
+            }) if call.idempotent => self.send_once(call, bearer),
+            result => result,
+        }
+    }
+
+    fn send_once(&self, call: &Call<'_>, bearer: &Secret) -> Result<Answer, GithubError> {
+        let fail = |error| self.failure(call, error);
+        let text = Zeroizing::new(format!("Bearer {}", bearer.expose()));
+        let mut authorization =
+            HeaderValue::from_str(&text).map_err(|error| fail(ureq::Error::Http(error.into())))?;
+        authorization.set_sensitive(true);
+        let request = Request::builder()
+            .method(call.method.as_str())
+            .uri(format!("{}{}", self.base, call.path))
+            .header(AUTHORIZATION, authorization)
+            .header("X-GitHub-Api-Version", API_VERSION);
+        let result = match (&call.body, call.method) {
+            (Some(body), _) => request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.as_slice())
+                .map_err(ureq::Error::Http)
+                .and_then(|request| self.agent.run(request)),
+            // An empty body of a known length: chunks would be odd here.
+            (None, Method::Post) => request
+                .body([].as_slice())
+                .map_err(ureq::Error::Http)
+                .and_then(|request| self.agent.run(request)),
+            (None, Method::Get | Method::Delete) => request
+                .body(())
+                .map_err(ureq::Error::Http)
+                .and_then(|request| self.agent.run(request)),
+        };
+        let mut response = result.map_err(fail)?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(BODY_BYTES)
+            .read_to_vec();
+        let body = Zeroizing::new(body.map_err(fail)?);
+        let headers = response.headers();
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body,
+            date_ms: date_ms(headers),
+            retry_after_s: number(headers, RETRY_AFTER.as_str()),
+            rate_remaining: number(headers, "x-ratelimit-remaining"),
+            rate_reset_s: number(headers, "x-ratelimit-reset"),
+        })
+    }
+
+    fn failure(&self, call: &Call<'_>, error: ureq::Error) -> GithubError {
+        let (method, path) = (call.method.as_str(), call.path.to_owned());
+        let network = |fault, reason| {
+            let path = path.clone();
+            GithubError::Network {
+                method,
+                path,
+                fault,
+                reason,
+            }
+        };
+        match error {
+            ureq::Error::Timeout(step) => network(
+                NetworkFault::Deadline,
+                format!(
+                    "no complete answer from {} in time (step: {step})",
+                    self.host
+                ),
+            ),
+            ureq::Error::Rustls(error) => network(NetworkFault::Tls, self.tls_reason(&error)),
+            ureq::Error::Tls(words) => network(
+                NetworkFault::Tls,
+                format!("tls to {} failed: {words}", self.host),
+            ),
+            ureq::Error::Io(error) => {
+                match error
+                    .get_ref()
+                    .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+                {
+                    Some(tls) => network(NetworkFault::Tls, self.tls_reason(tls)),
+                    None => network(
+                        NetworkFault::Connection,
+                        format!("connection to {} failed: {error}", self.host),
+                    ),
+                }
+            }
+            ureq::Error::HostNotFound => network(
+                NetworkFault::Connection,
+                format!(
+                    "host {} is not known: check api_url and this machine's dns",
+                    self.host
+                ),
+            ),
+            ureq::Error::ConnectionFailed => network(
+                NetworkFault::Connection,
+                format!("connection to {} failed", self.host),
+            ),
+            ureq::Error::BodyExceedsLimit(limit) => {
+                let reason = format!("the answer's body is larger than {limit} bytes");
+                GithubError::Answer {
+                    method,
+                    path,
+                    reason,
+                }
+            }
+            other => {
+                let words = one_line(&other.to_string());
+                let reason = format!("no http answer from {}: {words}", self.host);
+                GithubError::Answer {
+                    method,
+                    path,
+                    reason,
+                }
+            }
+        }
+    }
+
+    fn tls_reason(&self, error: &rustls::Error) -> String {
+        let host = &self.host;
+        let rustls::Error::InvalidCertificate(fault) = error else {
+            return format!("tls to {host} failed: {error}");
+        };
+        match fault {
+            // A bad signature: the site made its authority anew under the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+                "the certificate of {host} is not signed by an authority known here: \
+                 if it is your own, set ca_file to its certificate in PEM form"
+            ),
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => format!(
+                "the certificate of {host} is out of date or not valid yet: \
+                 check this machine's clock, then the server's certificate ({fault})"
+            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                format!("the certificate of {host} is for another name: check api_url ({fault})")
+            }
+            _ => format!("the certificate of {host} was refused: {fault}"),
+        }
+    }
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// RFC 9110 section 5.6.7: an IMF-fixdate reads as a date of RFC 2822.
+fn date_ms(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let time = DateTimeParser::new().parse_timestamp(text).ok()?;
+    u64::try_from(time.as_millisecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        #[track_caller]
+        fn check(text: &str, expect: Option<u64>) {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_str(text).unwrap());
+            assert_eq!(date_ms(&headers), expect, "{text}");
+        }
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777_000));
+        check("yesterday", None);
+        check("", None);
+    }
+}
