@@ -47,7 +47,10 @@ pub struct Config {
 
 /// The iPXE programs by name.
 #[derive(Clone)]
-pub struct BootPrograms(Arc<[(&'static str, Arc<[u8]>)]>);
+pub struct BootPrograms(Arc<[Program]>);
+
+/// Name and content of one program.
+type Program = (&'static str, Arc<[u8]>);
 
 impl std::fmt::Debug for BootPrograms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
