@@ -183,8 +183,12 @@ impl Command {
             | Self::SetBootFlags(_)
             | Self::KeepBootFlags
             | Self::MarkBootFlagsUnread
-            | Self::SetPrivilege(_)
             | Self::CloseSession => Some(Answer::Done),
+            // IPMI table 22-23: the answer holds the level that was set.
+            Self::SetPrivilege(wanted) => match *message.data {
+                [level, ..] if level & 0x0f >= wanted.number() => Some(Answer::Done),
+                _ => None,
+            },
         };
         answer.ok_or(AnswerError::Malformed { command: *self })
     }
@@ -265,6 +269,10 @@ mod tests {
         check(Command::GetBootFlags, &[1, 5, 0x80], None);
         check(Command::GetBootFlags, &[], None);
         check(Command::GetDeviceId, &[0; 10], None);
+        let level = Command::SetPrivilege(Privilege::Operator);
+        check(level, &[3], Some(Answer::Done));
+        check(level, &[4], Some(Answer::Done));
+        check(level, &[2], None);
         let id = DeviceId {
             device: (0x20, 1),
             firmware: (9, 0x08),

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn request_bytes() {
-        // The probe that `ipmitool -I lanplus -v` sends, as captured by tshark.
+        // The probe of `ipmitool -I lanplus`, captured with tshark.
         let probe = [0x20, 0x18, 0xc8, 0x81, 0x00, 0x38, 0x8e, 0x04, 0xb5];
         assert_eq!(request(0x06, 0, 0x38, &[0x8e, 0x04]), probe);
     }

@@ -196,6 +196,14 @@ impl CompletionCode {
     pub const NODE_BUSY: Self = Self(0xc0);
     /// The session's privilege is too low.
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(0xd4);
+    /// The BMC is starting: try again soon.
+    pub const STARTING: Self = Self(0xd2);
+
+    /// Whether the same command may be accepted a moment later.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        self == Self::NODE_BUSY || self == Self::STARTING
+    }
 }
 
 impl fmt::Display for CompletionCode {

@@ -10,7 +10,7 @@ use super::super::suite::{CipherSuite, Privilege};
 pub enum NameLookup {
     /// The first user of that name. What ipmitool does.
     NameOnly,
-    /// The first user of that name whose privilege limit fits.
+    /// The first user of that name and of exactly the privilege asked for.
     NameAndPrivilege,
 }
 
