@@ -1,0 +1,270 @@
+//! Power of sleds: one driver per sled, the same few questions to each.
+//!
+//! What was *commanded*, what is *sensed* and what is *unknown* are different
+//! things here and stay so: a driver never reports a state that it only
+//! assumes. It switches nothing when it is made or dropped, and it decides
+//! nothing: when to switch is `control`'s business.
+
+mod error;
+pub mod ipmi;
+pub mod relay;
+pub mod switch;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use error::{PowerError, PowerErrorKind, Target};
+pub use ipmi::{IpmiClient, IpmiConfig, Patience};
+use protocols::rmcp::Firmware;
+use switch::{ErrorKind, Power, PowerSwitch, Sensed};
+
+/// No local switch takes longer, even behind an I2C expander.
+const SWITCH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether a sled has power, as far as its driver can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerReading {
+    /// Seen on.
+    On,
+    /// Seen off.
+    Off,
+    /// The driver has no way to see.
+    Unknown,
+}
+
+/// What a wish for on or off came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switched {
+    /// It was so before; nothing was sent.
+    AlreadySo,
+    /// The command was given and accepted. Whether it took effect is for
+    /// [`Driver::read`] to say.
+    Commanded,
+}
+
+/// What is known of a forced network boot after it was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootOverride {
+    /// Read back: the forced device is PXE.
+    pub confirmed: bool,
+    /// Read back: the flags are marked valid. Some BMCs lose that bit on the
+    /// way back though they act on the flags.
+    pub valid_bit_confirmed: bool,
+    /// Read back: the kind of firmware is the one asked for. Some BMCs lose
+    /// that bit as well.
+    pub efi_bit_confirmed: bool,
+}
+
+impl BootOverride {
+    /// Nothing was read back.
+    pub const UNCONFIRMED: Self = Self {
+        confirmed: false,
+        valid_bit_confirmed: false,
+        efi_bit_confirmed: false,
+    };
+}
+
+/// The power driver of one sled.
+pub enum Driver {
+    /// A BMC that speaks IPMI 2.0.
+    Ipmi(Box<IpmiClient>),
+    /// A switch on this machine.
+    Local(LocalSwitch),
+}
+
+/// A blocking switch, called on a thread where blocking is allowed.
+pub struct LocalSwitch {
+    target: Target,
+    off_time: Duration,
+    switch: Arc<Mutex<dyn Erased>>,
+}
+
+impl Driver {
+    /// The driver for a BMC; `sled` is only for messages. Sends nothing yet.
+    #[must_use]
+    pub fn ipmi(config: IpmiConfig, sled: Option<String>) -> Self {
+        Self::Ipmi(Box::new(IpmiClient::new(config, sled)))
+    }
+
+    /// The driver for a local switch; `off_time` is how long a cycle stays off.
+    #[must_use]
+    pub fn local<S>(switch: S, sled: Option<String>, off_time: Duration) -> Self
+    where
+        S: PowerSwitch + Send + 'static,
+    {
+        let (target, switch) = (Target::switch(sled), Arc::new(Mutex::new(switch)));
+        Self::Local(LocalSwitch {
+            target,
+            off_time,
+            switch,
+        })
+    }
+
+    /// The address of the BMC, where there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ipmi(client) => Some(client.address()),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Whether the sled has power.
+    ///
+    /// # Errors
+    /// When the driver cannot find out.
+    pub async fn read(&mut self) -> Result<PowerReading, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.read().await,
+            Self::Local(local) => local.read().await,
+        }
+    }
+
+    /// Switches the sled on, unless it is on.
+    ///
+    /// # Errors
+    /// When it could not be switched, or nobody knows whether it was.
+    pub async fn power_on(&mut self) -> Result<Switched, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.power_on().await,
+            Self::Local(local) => local.set(Power::On).await,
+        }
+    }
+
+    /// Switches the sled off without asking its system, unless it is off.
+    ///
+    /// # Errors
+    /// When it could not be switched, or nobody knows whether it was.
+    pub async fn power_off(&mut self) -> Result<Switched, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.power_off().await,
+            Self::Local(local) => local.set(Power::Off).await,
+        }
+    }
+
+    /// Off, a pause, on; a sled that is off is switched on. Dropping the
+    /// future of a local switch within the pause leaves the sled off.
+    ///
+    /// # Errors
+    /// When it could not be switched, or nobody knows whether it was.
+    pub async fn cycle(&mut self) -> Result<(), PowerError> {
+        match self {
+            Self::Ipmi(client) => client.cycle().await,
+            Self::Local(local) => {
+                if local.set(Power::Off).await? == Switched::Commanded {
+                    tokio::time::sleep(local.off_time).await;
+                }
+                local.set(Power::On).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Makes the next boot a network boot, and reads that back. A local switch
+    /// has no such means: it confirms nothing, which is no error.
+    ///
+    /// # Errors
+    /// When the BMC cannot be asked, or refuses.
+    pub async fn set_boot_pxe(&mut self, firmware: Firmware) -> Result<BootOverride, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.set_boot_pxe(firmware).await,
+            Self::Local(_) => Ok(BootOverride::UNCONFIRMED),
+        }
+    }
+
+    /// Gives back what a BMC holds for us. Power stays as it is.
+    pub async fn close(&mut self) {
+        match self {
+            Self::Ipmi(client) => client.close().await,
+            Self::Local(_) => {}
+        }
+    }
+}
+
+impl LocalSwitch {
+    async fn read(&self) -> Result<PowerReading, PowerError> {
+        let sensed = self
+            .blocking("sense power", |switch| switch.sense())
+            .await?;
+        Ok(match sensed {
+            Sensed::On => PowerReading::On,
+            Sensed::Off => PowerReading::Off,
+            Sensed::Unknown => PowerReading::Unknown,
+        })
+    }
+
+    async fn set(&self, power: Power) -> Result<Switched, PowerError> {
+        self.blocking("set power", move |switch| switch.set_power(power))
+            .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&mut dyn Erased) -> Result<T, SwitchFault> + Send + 'static,
+    ) -> Result<T, PowerError> {
+        let switch = Arc::clone(&self.switch);
+        let task = tokio::task::spawn_blocking(move || {
+            // A panic inside of a pin driver leaves `commanded` unknown or
+            // right, never wrong, so the lock may be used again.
+            call(&mut *switch.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let fault = match tokio::time::timeout(SWITCH_DEADLINE, task).await {
+            Ok(Ok(Ok(value))) => return Ok(value),
+            Ok(Ok(Err(fault))) => fault,
+            Ok(Err(_)) => SwitchFault::other("the pin driver panicked"),
+            Err(_) => SwitchFault::other("the pin driver did not return within 5 s"),
+        };
+        let SwitchFault { kind, detail } = fault;
+        Err(PowerError::Switch {
+            target: self.target.clone(),
+            what,
+            kind,
+            detail,
+        })
+    }
+}
+
+/// [`PowerSwitch`] without its error type.
+trait Erased: Send {
+    fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault>;
+    fn sense(&mut self) -> Result<Sensed, SwitchFault>;
+}
+
+struct SwitchFault {
+    kind: ErrorKind,
+    detail: String,
+}
+
+impl SwitchFault {
+    fn other(detail: &str) -> Self {
+        Self {
+            kind: ErrorKind::Other,
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn of(error: &impl switch::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            detail: format!("{error:?}"),
+        }
+    }
+}
+
+impl<S: PowerSwitch + Send> Erased for S {
+    fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault> {
+        if self.commanded() == Some(power) {
+            return Ok(Switched::AlreadySo);
+        }
+        PowerSwitch::set_power(self, power).map_err(|error| SwitchFault::of(&error))?;
+        Ok(Switched::Commanded)
+    }
+
+    fn sense(&mut self) -> Result<Sensed, SwitchFault> {
+        PowerSwitch::sense(self).map_err(|error| SwitchFault::of(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests;

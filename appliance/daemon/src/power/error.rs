@@ -1,0 +1,254 @@
+//! Why power could not be read or switched, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use protocols::rmcp::{AnswerError, Command, DropReason, SessionError, Stage};
+
+use super::switch::ErrorKind;
+
+/// Whose power it was, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    sled: Option<String>,
+    bmc: Option<SocketAddr>,
+}
+
+impl Target {
+    /// The BMC at `address`, of `sled` if that is known.
+    #[must_use]
+    pub fn bmc(address: SocketAddr, sled: Option<String>) -> Self {
+        Self {
+            sled,
+            bmc: Some(address),
+        }
+    }
+
+    /// A switch on this machine.
+    #[must_use]
+    pub fn switch(sled: Option<String>) -> Self {
+        Self { sled, bmc: None }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.sled, self.bmc) {
+            (Some(sled), Some(bmc)) => write!(f, "sled {sled}, BMC {bmc}"),
+            (Some(sled), None) => write!(f, "sled {sled}, local switch"),
+            (None, Some(bmc)) => write!(f, "BMC {bmc}"),
+            (None, None) => f.write_str("local switch"),
+        }
+    }
+}
+
+/// Kinds of [`PowerError`], for decisions and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PowerErrorKind {
+    /// User, password or BMC key are wrong. Trying again locks accounts.
+    WrongPassword,
+    /// Nobody answers. Trying again later may help.
+    Dead,
+    /// Somebody answers, but not IPMI.
+    Garbage,
+    /// The BMC lacks what we insist on.
+    Unsupported,
+    /// The BMC understood and said no.
+    Refused,
+    /// A command went out and nobody knows what became of it: read the state.
+    Uncertain,
+    /// Something on this machine failed.
+    Local,
+}
+
+/// Why power could not be read or switched.
+#[derive(Debug, thiserror::Error)]
+pub enum PowerError {
+    /// The BMC does not accept our credentials, or cannot prove its own.
+    #[error(
+        "{target}: {why}: compare `username` and the file of `password_path` with the BMC's user; \
+         not tried again, as BMCs lock accounts"
+    )]
+    WrongPassword {
+        /// Which BMC.
+        target: Target,
+        /// What was wrong.
+        why: SessionError,
+    },
+    /// Nothing came back, ever.
+    #[error(
+        "{target}: no answer to {stage} in {tries} tries: check that the BMC has power and this \
+         address, that the route to it exists, and that IPMI over LAN is enabled"
+    )]
+    Dead {
+        /// Which BMC.
+        target: Target,
+        /// What was asked last.
+        stage: Stage,
+        /// How often.
+        tries: u32,
+    },
+    /// Sending failed, or the port is closed.
+    #[error(
+        "{target}: {source} ({tries} tries): check that the BMC has power and this address and \
+         port, and that IPMI over LAN is enabled"
+    )]
+    Unreachable {
+        /// Which BMC.
+        target: Target,
+        /// How often.
+        tries: u32,
+        /// What the kernel said last.
+        source: io::Error,
+    },
+    /// What came back is not IPMI, or belongs to nobody.
+    #[error(
+        "{target}: something answers, but not as a BMC ({dropped} answers to {stage} dropped, \
+         the last one because: {last}): check that the address is the BMC's"
+    )]
+    Garbage {
+        /// Which BMC.
+        target: Target,
+        /// What was asked.
+        stage: Stage,
+        /// How many answers were useless.
+        dropped: u32,
+        /// Why the last was.
+        last: DropReason,
+    },
+    /// An authentic answer that does not say what it should.
+    #[error("{target}: {why}: update the BMC's firmware")]
+    Malformed {
+        /// Which BMC.
+        target: Target,
+        /// What was malformed.
+        why: AnswerError,
+    },
+    /// The cipher suite, or IPMI 2.0 as a whole, is missing.
+    #[error(
+        "{target}: {why}: enable it on the BMC, or set `cipher` to one that the BMC offers \
+         (17 or 3)"
+    )]
+    UnsupportedCipher {
+        /// Which BMC.
+        target: Target,
+        /// What is missing.
+        why: SessionError,
+    },
+    /// The BMC refuses the session for another reason.
+    #[error(
+        "{target}: {why}: give the BMC's user the operator privilege on its LAN channel, and close \
+         other IPMI sessions"
+    )]
+    SessionRefused {
+        /// Which BMC.
+        target: Target,
+        /// What it said.
+        why: SessionError,
+    },
+    /// The BMC refuses a command.
+    #[error("{target}: {why}: see the BMC's event log")]
+    Refused {
+        /// Which BMC.
+        target: Target,
+        /// Which command, and the completion code.
+        why: AnswerError,
+    },
+    /// A command that must not be sent twice was not answered.
+    #[error("{target}: {command} was sent once and not answered: read the power state")]
+    Uncertain {
+        /// Which BMC.
+        target: Target,
+        /// Which command.
+        command: Command,
+    },
+    /// The overall deadline passed.
+    #[error("{target}: {command} was not done within {after_ms} ms: is the BMC overloaded?")]
+    Late {
+        /// Which BMC.
+        target: Target,
+        /// Which command.
+        command: Command,
+        /// The deadline in milliseconds.
+        after_ms: u128,
+    },
+    /// The operating system gave no random numbers.
+    #[error("{target}: no random numbers for a session: {detail}")]
+    Random {
+        /// Which BMC.
+        target: Target,
+        /// What it said.
+        detail: String,
+    },
+    /// A switch on this machine failed.
+    #[error("{target}: cannot {what}: {kind}: {detail}")]
+    Switch {
+        /// Whose switch.
+        target: Target,
+        /// Which operation.
+        what: &'static str,
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// What the pin driver said.
+        detail: String,
+    },
+}
+
+impl PowerError {
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> PowerErrorKind {
+        match self {
+            Self::WrongPassword { .. } => PowerErrorKind::WrongPassword,
+            Self::Dead { .. } | Self::Unreachable { .. } | Self::Late { .. } => {
+                PowerErrorKind::Dead
+            }
+            Self::Garbage { .. } | Self::Malformed { .. } => PowerErrorKind::Garbage,
+            Self::UnsupportedCipher { .. } => PowerErrorKind::Unsupported,
+            Self::SessionRefused { .. } | Self::Refused { .. } => PowerErrorKind::Refused,
+            Self::Uncertain { .. } => PowerErrorKind::Uncertain,
+            Self::Random { .. } | Self::Switch { .. } => PowerErrorKind::Local,
+        }
+    }
+
+    /// The error that a session's end means to a person; `attempts` counts
+    /// the tries to open it.
+    pub(super) fn from_session(target: Target, why: SessionError, attempts: u32) -> Self {
+        match why {
+            SessionError::WrongPassword { .. }
+            | SessionError::UnauthorizedName { .. }
+            | SessionError::WrongBmcKey => Self::WrongPassword { target, why },
+            SessionError::UnsupportedSuite { .. } | SessionError::NoIpmi2 => {
+                Self::UnsupportedCipher { target, why }
+            }
+            SessionError::PrivilegeRefused { .. }
+            | SessionError::Refused { .. }
+            | SessionError::NotActive
+            | SessionError::Busy => Self::SessionRefused { target, why },
+            SessionError::NoAnswer { stage, tries } => Self::Dead {
+                target,
+                stage,
+                tries: tries.max(attempts),
+            },
+            SessionError::Garbage {
+                stage,
+                dropped,
+                last,
+            } => Self::Garbage {
+                target,
+                stage,
+                dropped,
+                last,
+            },
+        }
+    }
+
+    /// The error that an answer means to a person.
+    pub(super) fn from_answer(target: Target, why: AnswerError) -> Self {
+        match why {
+            AnswerError::Refused { .. } => Self::Refused { target, why },
+            AnswerError::Malformed { .. } => Self::Malformed { target, why },
+        }
+    }
+}

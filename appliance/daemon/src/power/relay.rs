@@ -1,0 +1,254 @@
+//! A relay (or any on/off line) in a sled's supply, on an embedded-hal pin.
+//!
+//! It drives its pin only when told to, and then only when the level is not
+//! known to be right. It never pulses and never touches the pin when made or
+//! dropped. Linux guarantees a line's level only while its file descriptor is
+//! open (GPIO v2 uAPI), so whoever owns the pin must outlive restarts.
+
+use core::convert::Infallible;
+use core::fmt;
+
+use embedded_hal::digital::{InputPin, OutputPin, PinState, StatefulOutputPin};
+
+use super::switch::{Error, ErrorKind, ErrorType, Power, PowerSwitch, Sensed};
+
+/// The level that means "on".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    /// High is on.
+    High,
+    /// Low is on.
+    Low,
+}
+
+impl Active {
+    fn level(self, power: Power) -> PinState {
+        PinState::from((self == Self::High) == (power == Power::On))
+    }
+
+    fn is_on(self, high: bool) -> bool {
+        high == (self == Self::High)
+    }
+}
+
+/// Where a sled's real power state can be seen.
+pub trait SenseLine {
+    /// Error of reading it.
+    type Error: fmt::Debug;
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn sense(&mut self) -> Result<Sensed, Self::Error>;
+}
+
+/// No sense line: the state is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSense;
+
+impl SenseLine for NoSense {
+    type Error = Infallible;
+
+    fn sense(&mut self) -> Result<Sensed, Infallible> {
+        Ok(Sensed::Unknown)
+    }
+}
+
+/// A sense line on an input pin.
+#[derive(Debug)]
+pub struct SensePin<I> {
+    pin: I,
+    active: Active,
+}
+
+impl<I> SensePin<I> {
+    /// A line on `pin` that says "on" at level `active`.
+    pub fn new(pin: I, active: Active) -> Self {
+        Self { pin, active }
+    }
+}
+
+impl<I: InputPin> SenseLine for SensePin<I> {
+    type Error = I::Error;
+
+    fn sense(&mut self) -> Result<Sensed, I::Error> {
+        let on = self.active.is_on(self.pin.is_high()?);
+        Ok(if on { Sensed::On } else { Sensed::Off })
+    }
+}
+
+/// An error of a relay with pin error `P` and sense error `S`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayError<P, S> {
+    /// The pin could not be driven, or its level not adopted.
+    Drive(P),
+    /// The sense line could not be read.
+    Sense(S),
+}
+
+impl<P: fmt::Debug, S: fmt::Debug> Error for RelayError<P, S> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Drive(_) => ErrorKind::Drive,
+            Self::Sense(_) => ErrorKind::Sense,
+        }
+    }
+}
+
+/// A relay on an output pin.
+#[derive(Debug)]
+pub struct Relay<P, S = NoSense> {
+    pin: P,
+    active: Active,
+    sense: S,
+    commanded: Option<Power>,
+}
+
+impl<P: OutputPin, S: SenseLine> Relay<P, S> {
+    /// A relay that closes at level `active` and whose level is not known; the
+    /// first command drives the pin in any case. Moves nothing now.
+    pub fn new(pin: P, active: Active, sense: S) -> Self {
+        Self {
+            pin,
+            active,
+            sense,
+            commanded: None,
+        }
+    }
+
+    /// A relay whose pin can tell its level, which is taken as commanded.
+    /// Moves nothing now.
+    ///
+    /// # Errors
+    /// When the pin cannot tell.
+    pub fn adopt(mut pin: P, active: Active, sense: S) -> Result<Self, P::Error>
+    where
+        P: StatefulOutputPin,
+    {
+        let on = active.is_on(pin.is_set_high()?);
+        let commanded = Some(if on { Power::On } else { Power::Off });
+        Ok(Self {
+            pin,
+            active,
+            sense,
+            commanded,
+        })
+    }
+}
+
+impl<P: OutputPin, S: SenseLine> ErrorType for Relay<P, S> {
+    type Error = RelayError<P::Error, S::Error>;
+}
+
+impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
+    fn set_power(&mut self, power: Power) -> Result<(), Self::Error> {
+        if self.commanded == Some(power) {
+            return Ok(());
+        }
+        // Unknown until the pin has said yes: an error may come after the
+        // level has changed.
+        self.commanded = None;
+        self.pin
+            .set_state(self.active.level(power))
+            .map_err(RelayError::Drive)?;
+        self.commanded = Some(power);
+        Ok(())
+    }
+
+    fn commanded(&self) -> Option<Power> {
+        self.commanded
+    }
+
+    fn sense(&mut self) -> Result<Sensed, Self::Error> {
+        self.sense.sense().map_err(RelayError::Sense)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal_mock::eh1::MockError;
+    use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
+
+    use super::*;
+
+    /// Carries out `commands`; the pin must see exactly `levels`, from before
+    /// the relay is made until after it is dropped.
+    fn check(active: Active, commands: &[Power], levels: &[State]) {
+        let expected: Vec<_> = levels
+            .iter()
+            .map(|level| Transaction::set(*level))
+            .collect();
+        let mut pin = Mock::new(&expected);
+        let mut relay = Relay::new(pin.clone(), active, NoSense);
+        for command in commands {
+            relay.set_power(*command).unwrap();
+            assert_eq!(relay.commanded(), Some(*command));
+            assert_eq!(relay.sense(), Ok(Sensed::Unknown));
+        }
+        drop(relay);
+        pin.done();
+    }
+
+    #[test]
+    fn only_changes_make_edges() {
+        use Power::{Off, On};
+        use State::{High, Low};
+        check(Active::High, &[], &[]);
+        check(Active::High, &[On], &[High]);
+        check(Active::High, &[Off], &[Low]);
+        check(Active::High, &[On, On, Off, Off, On], &[High, Low, High]);
+        check(Active::Low, &[On, On, Off], &[Low, High]);
+    }
+
+    #[test]
+    fn an_adopted_level_is_kept() {
+        let check = |active, high: bool, expect: Power| {
+            let level = if high { State::High } else { State::Low };
+            let mut pin = Mock::new(&[Transaction::get_state(level)]);
+            let mut relay = Relay::adopt(pin.clone(), active, NoSense).unwrap();
+            assert_eq!(relay.commanded(), Some(expect));
+            relay.set_power(expect).unwrap();
+            pin.done();
+        };
+        check(Active::High, true, Power::On);
+        check(Active::High, false, Power::Off);
+        check(Active::Low, true, Power::Off);
+        check(Active::Low, false, Power::On);
+    }
+
+    #[test]
+    fn a_sense_pin_tells_the_truth() {
+        let check = |active, level, expect| {
+            let mut sense = Mock::new(&[Transaction::get(level)]);
+            let mut pin = Mock::new(&[Transaction::set(State::High)]);
+            let line = SensePin::new(sense.clone(), active);
+            let mut relay = Relay::new(pin.clone(), Active::High, line);
+            relay.set_power(Power::On).unwrap();
+            assert_eq!(relay.sense(), Ok(expect), "whatever was commanded");
+            sense.done();
+            pin.done();
+        };
+        check(Active::High, State::High, Sensed::On);
+        check(Active::High, State::Low, Sensed::Off);
+        check(Active::Low, State::Low, Sensed::On);
+    }
+
+    #[test]
+    fn a_failed_command_is_unknown_and_tried_again() {
+        let error = MockError::Io(std::io::ErrorKind::Other);
+        let mut pin = Mock::new(&[
+            Transaction::set(State::High),
+            Transaction::set(State::Low).with_error(error.clone()),
+            Transaction::set(State::High),
+        ]);
+        let mut relay = Relay::new(pin.clone(), Active::High, NoSense);
+        relay.set_power(Power::On).unwrap();
+        let failed = relay.set_power(Power::Off).unwrap_err();
+        assert_eq!(failed, RelayError::Drive(error));
+        assert_eq!(failed.kind(), ErrorKind::Drive);
+        assert_eq!(relay.commanded(), None);
+        relay.set_power(Power::On).unwrap();
+        pin.done();
+    }
+}

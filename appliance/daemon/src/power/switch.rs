@@ -1,0 +1,104 @@
+//! The traits in front of switches that are wired to this machine, in the
+//! manner of embedded-hal: blocking, generic, errors with a common kind.
+//! They say nothing about clocks or threads.
+
+use core::convert::Infallible;
+use core::fmt;
+
+/// What to do with a sled's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Give it.
+    On,
+    /// Take it.
+    Off,
+}
+
+/// What a sense line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sensed {
+    /// The sled has power.
+    On,
+    /// The sled has none.
+    Off,
+    /// There is no sense line, so nothing is known. Not the same as off, and
+    /// not the same as what was commanded.
+    Unknown,
+}
+
+/// An error of a switch.
+pub trait Error: fmt::Debug {
+    /// What kind of error it is, for code that knows no concrete switch.
+    fn kind(&self) -> ErrorKind;
+}
+
+/// Kinds of switch errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The output could not be driven; its level is unknown.
+    Drive,
+    /// The sense line could not be read.
+    Sense,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drive => "the output line cannot be driven",
+            Self::Sense => "the sense line cannot be read",
+            Self::Other => "the switch failed",
+        })
+    }
+}
+
+impl Error for Infallible {
+    fn kind(&self) -> ErrorKind {
+        match *self {}
+    }
+}
+
+/// The error type of a switch.
+pub trait ErrorType {
+    /// Its error.
+    type Error: Error;
+}
+
+impl<T: ErrorType + ?Sized> ErrorType for &mut T {
+    type Error = T::Error;
+}
+
+/// A switch for one sled's power.
+pub trait PowerSwitch: ErrorType {
+    /// Drives the switch to `power`. When it was last driven there already,
+    /// nothing moves: not even an edge to the same level.
+    ///
+    /// # Errors
+    /// When it cannot be driven; what was commanded is then unknown.
+    fn set_power(&mut self, power: Power) -> Result<(), Self::Error>;
+
+    /// What the switch was last driven to, if that is known.
+    fn commanded(&self) -> Option<Power>;
+
+    /// What the sled's own sense line says.
+    ///
+    /// # Errors
+    /// When there is a line and it cannot be read.
+    fn sense(&mut self) -> Result<Sensed, Self::Error>;
+}
+
+impl<T: PowerSwitch + ?Sized> PowerSwitch for &mut T {
+    fn set_power(&mut self, power: Power) -> Result<(), Self::Error> {
+        T::set_power(self, power)
+    }
+
+    fn commanded(&self) -> Option<Power> {
+        T::commanded(self)
+    }
+
+    fn sense(&mut self) -> Result<Sensed, Self::Error> {
+        T::sense(self)
+    }
+}
