@@ -1,11 +1,14 @@
 //! Our IPMI client beside ipmitool, in front of OpenIPMI's BMC simulator:
 //! both must see and do the same.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -320,6 +323,60 @@ async fn a_forgotten_session_is_replaced() {
     bmc.restart();
     assert_eq!(ours.read().await.unwrap(), PowerReading::On);
     assert_eq!(bmc.orders(), ["power 1"]);
+}
+
+/// A relay in front of `bmc` that loses every 11th datagram, of either
+/// direction. It ends when nothing has come for two seconds.
+fn lossy_relay(bmc: SocketAddr) -> SocketAddr {
+    let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = front.local_addr().unwrap();
+    let quiet = Some(Duration::from_secs(2));
+    front.set_read_timeout(quiet).unwrap();
+    let count = Arc::new(AtomicU32::new(1));
+    thread::spawn(move || {
+        // Each client port has its own port towards the BMC.
+        let mut backs: HashMap<SocketAddr, UdpSocket> = HashMap::new();
+        let mut buffer = [0; 2048];
+        while let Ok((length, client)) = front.recv_from(&mut buffer) {
+            let back = backs.entry(client).or_insert_with(|| {
+                let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                back.set_read_timeout(quiet).unwrap();
+                let (from, to) = (back.try_clone().unwrap(), front.try_clone().unwrap());
+                let count = Arc::clone(&count);
+                thread::spawn(move || {
+                    let mut buffer = [0; 2048];
+                    while let Ok((length, _)) = from.recv_from(&mut buffer) {
+                        if !count.fetch_add(1, Ordering::Relaxed).is_multiple_of(11) {
+                            to.send_to(&buffer[..length], client).unwrap();
+                        }
+                    }
+                });
+                back
+            });
+            if !count.fetch_add(1, Ordering::Relaxed).is_multiple_of(11) {
+                back.send_to(&buffer[..length], bmc).unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn lost_datagrams_are_made_good() {
+    let bmc = Simulator::start();
+    let mut config = config(lossy_relay(bmc.address), "admin", b"secret");
+    config.patience.command_wait = Duration::from_millis(50);
+    let mut ours = client(config);
+    for _ in 0..10 {
+        assert_eq!(ours.power_on().await.unwrap(), Switched::Commanded);
+        assert_eq!(ours.read().await.unwrap(), PowerReading::On);
+        assert_eq!(ours.power_off().await.unwrap(), Switched::Commanded);
+        assert_eq!(ours.read().await.unwrap(), PowerReading::Off);
+    }
+    // A lost answer makes a command come twice, which on and off forgive.
+    let mut orders = bmc.orders();
+    orders.dedup();
+    assert_eq!(orders.len(), 20, "{orders:?}");
 }
 
 async fn failure(config: IpmiConfig) -> PowerError {
