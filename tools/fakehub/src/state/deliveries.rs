@@ -1,0 +1,97 @@
+//! The delivery log of every App, newest last.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{MAX_DELIVERIES, State};
+
+/// GitHub keeps deliveries for three days.
+const KEPT_MS: i64 = 3 * 24 * 3_600_000;
+
+/// What happens to deliveries from now on; set by tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryMode {
+    /// Sent once.
+    #[default]
+    Deliver,
+    /// Sent twice with the same GUID.
+    Duplicate,
+    /// Not sent; the log shows a failed connection.
+    Unreachable,
+    /// Not sent and not in the log, as when GitHub loses an event.
+    Lost,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// GitHub's text, `OK` for success.
+    pub status: String,
+    /// HTTP status, 0 without an answer.
+    pub status_code: u16,
+    /// Duration in milliseconds.
+    pub duration_ms: u64,
+    /// Headers of the answer.
+    pub response_headers: BTreeMap<String, String>,
+    /// Start of the answer's body.
+    pub response_body: Option<String>,
+}
+
+/// One attempt of one delivery.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Number of the attempt.
+    pub id: u64,
+    /// The same for every attempt.
+    pub guid: String,
+    /// App that it was for.
+    pub app_id: u64,
+    /// Where it went.
+    pub url: String,
+    /// `X-GitHub-Event`.
+    pub event: String,
+    /// `action` of the payload.
+    pub action: Option<String>,
+    /// Installation that it was about.
+    pub installation_id: Option<u64>,
+    /// Repository that it was about.
+    pub repository_id: Option<u64>,
+    /// When the attempt ended.
+    pub delivered_ms: i64,
+    /// Whether somebody asked for it again.
+    pub redelivery: bool,
+    /// Headers as sent.
+    pub request_headers: BTreeMap<String, String>,
+    /// Body as sent.
+    pub body: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl State {
+    /// Notes an attempt and forgets old ones.
+    pub fn log_delivery(&mut self, mut delivery: Delivery, now_ms: i64) -> u64 {
+        delivery.id = self.fresh_id();
+        let id = delivery.id;
+        while self.deliveries.len() >= MAX_DELIVERIES
+            || self
+                .deliveries
+                .front()
+                .is_some_and(|it| now_ms - it.delivered_ms > KEPT_MS)
+        {
+            self.deliveries.pop_front();
+        }
+        self.deliveries.push_back(delivery);
+        id
+    }
+
+    /// One attempt of an App's log.
+    #[must_use]
+    pub fn delivery(&self, app_id: u64, id: u64) -> Option<&Delivery> {
+        self.deliveries
+            .iter()
+            .find(|it| it.app_id == app_id && it.id == id)
+    }
+}
