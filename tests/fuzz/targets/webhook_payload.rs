@@ -1,0 +1,26 @@
+//! The body of a delivery whose signature was right: still not trusted.
+#![no_main]
+
+// The module alone: a fuzz build of everything the daemon depends on would
+// take minutes.
+#[path = "../../../appliance/daemon/src/payload.rs"]
+#[allow(dead_code)]
+mod payload;
+
+use libfuzzer_sys::fuzz_target;
+use payload::{Payload, parse};
+
+fuzz_target!(|body: &[u8]| {
+    for event in ["workflow_job", "ping", "installation"] {
+        match parse(event, body) {
+            Ok(Payload::WorkflowJob(job)) => {
+                assert_eq!(event, "workflow_job");
+                assert!(job.labels.len() <= 100);
+                assert!(job.name.len() <= 1024);
+            }
+            Ok(Payload::Ping | Payload::Other) => {}
+            // Every refusal can be put into a log line.
+            Err(error) => assert!(error.to_string().len() < 1024),
+        }
+    }
+});
