@@ -143,8 +143,8 @@ impl Driver {
         }
     }
 
-    /// Off, a pause, on; a sled that is off is switched on. Dropping the
-    /// future of a local switch within the pause leaves the sled off.
+    /// Off, a pause, on; a sled that is off is only switched on. Dropping the
+    /// future within the pause leaves the sled off.
     ///
     /// # Errors
     /// When it could not be switched, or nobody knows whether it was.

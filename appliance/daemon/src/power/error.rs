@@ -56,8 +56,6 @@ pub enum PowerErrorKind {
     Unsupported,
     /// The BMC understood and said no.
     Refused,
-    /// A command went out and nobody knows what became of it: read the state.
-    Uncertain,
     /// Something on this machine failed.
     Local,
 }
@@ -155,13 +153,16 @@ pub enum PowerError {
         /// Which command, and the completion code.
         why: AnswerError,
     },
-    /// A command that must not be sent twice was not answered.
-    #[error("{target}: {command} was sent once and not answered: read the power state")]
-    Uncertain {
+    /// Told to power down, and it did not.
+    #[error(
+        "{target}: still on {after_ms} ms after it was told to power down: look at the machine and \
+         at the BMC's event log"
+    )]
+    StillOn {
         /// Which BMC.
         target: Target,
-        /// Which command.
-        command: Command,
+        /// How long it was watched, in milliseconds.
+        after_ms: u128,
     },
     /// The overall deadline passed.
     #[error("{target}: {command} was not done within {after_ms} ms: is the BMC overloaded?")]
@@ -206,8 +207,9 @@ impl PowerError {
             }
             Self::Garbage { .. } | Self::Malformed { .. } => PowerErrorKind::Garbage,
             Self::UnsupportedCipher { .. } => PowerErrorKind::Unsupported,
-            Self::SessionRefused { .. } | Self::Refused { .. } => PowerErrorKind::Refused,
-            Self::Uncertain { .. } => PowerErrorKind::Uncertain,
+            Self::SessionRefused { .. } | Self::Refused { .. } | Self::StillOn { .. } => {
+                PowerErrorKind::Refused
+            }
             Self::Random { .. } | Self::Switch { .. } => PowerErrorKind::Local,
         }
     }

@@ -2,24 +2,25 @@
 //! one BMC's session.
 //!
 //! It keeps a session while it is used and opens a new one when the old has
-//! gone stale. It tries a wrong password once, sends a power cycle once, and
-//! ends every operation by its deadline.
+//! gone stale. It tries a wrong password once, never sends a command that must
+//! not be carried out twice, and ends every operation by its deadline.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use protocols::rmcp::{
     Answer, AnswerError, BmcKey, BootDevice, BootFlags, ChassisControl, CipherSuite, Command,
-    Config, CredentialError, DeviceId, Entropy, Firmware, MAX_DATAGRAM_BYTES, NameLookup, Password,
-    Privilege, Progress, Session, SessionError, Timing, Username,
+    Config, CredentialError, DeviceId, Entropy, Firmware, NameLookup, Password, Privilege, Session,
+    SessionError, Timing, Username,
 };
-use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{PowerError, Target};
 use super::{BootOverride, PowerReading, Switched};
+use link::{Link, LinkError, milliseconds, random_block};
+
+mod link;
 
 /// IPMI 6.12.15: a BMC drops a session that was idle for 60 ± 3 s.
 const IDLE: Duration = Duration::from_secs(45);
@@ -39,6 +40,8 @@ pub struct Patience {
     pub command_tries: u32,
     /// First wait for a command's answer; doubles with each try.
     pub command_wait: Duration,
+    /// How long a power cycle stays off: supplies need seconds to drain.
+    pub off_time: Duration,
     /// End of each operation as a whole.
     pub deadline: Duration,
 }
@@ -50,6 +53,7 @@ impl Default for Patience {
             set_up_wait: Duration::from_secs(1),
             command_tries: 4,
             command_wait: Duration::from_millis(500),
+            off_time: Duration::from_secs(5),
             // A stale session found out (7.5 s), a new one (up to 15 s), and
             // the command itself.
             deadline: Duration::from_secs(30),
@@ -110,26 +114,6 @@ pub struct IpmiClient {
     link: Option<Link>,
 }
 
-/// An open session and the socket that it lives on.
-struct Link {
-    socket: UdpSocket,
-    session: Session,
-    start: Instant,
-    last_answer: Instant,
-}
-
-/// Why a link broke.
-enum LinkError {
-    Session(SessionError),
-    Network(io::Error),
-}
-
-impl From<SessionError> for LinkError {
-    fn from(error: SessionError) -> Self {
-        Self::Session(error)
-    }
-}
-
 impl IpmiClient {
     /// A client that has sent nothing yet; `sled` is only for messages.
     #[must_use]
@@ -175,21 +159,35 @@ impl IpmiClient {
             .await
     }
 
-    /// Off and on again; a chassis that is off is switched on, as IPMI 28.3
-    /// lets a BMC ignore a cycle then.
+    /// Off, seen off, a pause, on; a chassis that is off is only switched on.
+    ///
+    /// Not the BMC's own power cycle (IPMI 28.3): until that has switched on
+    /// again, "off" is no proof of off, and it must not be sent twice when an
+    /// answer is lost. Dropping the future in between leaves the sled off.
     ///
     /// # Errors
-    /// When the state cannot be read or the command fails;
-    /// [`PowerError::Uncertain`] when nobody knows whether it was carried out.
+    /// When the state cannot be read or a command fails;
+    /// [`PowerError::StillOn`] when the chassis never reads off.
     pub async fn cycle(&mut self) -> Result<(), PowerError> {
         let deadline = self.deadline();
-        let control = match self.status(deadline).await? {
-            PowerReading::Off => ChassisControl::PowerUp,
-            PowerReading::On | PowerReading::Unknown => ChassisControl::PowerCycle,
-        };
-        self.perform(Command::ChassisControl(control), deadline)
-            .await
-            .map(|_| ())
+        if self.status(deadline).await? != PowerReading::Off {
+            let down = Command::ChassisControl(ChassisControl::PowerDown);
+            self.perform(down, deadline).await?;
+            while self.status(deadline).await? != PowerReading::Off {
+                if Instant::now() + PAUSE >= deadline {
+                    let after_ms = self.config.patience.deadline.as_millis();
+                    return Err(PowerError::StillOn {
+                        target: self.target.clone(),
+                        after_ms,
+                    });
+                }
+                sleep(PAUSE).await;
+            }
+            sleep(self.config.patience.off_time).await;
+        }
+        // The pause counts for nobody's deadline.
+        let up = Command::ChassisControl(ChassisControl::PowerUp);
+        self.perform(up, self.deadline()).await.map(|_| ())
     }
 
     /// Makes the next boot a network boot and reads that back.
@@ -307,17 +305,13 @@ impl IpmiClient {
             .link
             .take()
             .filter(|link| link.last_answer.elapsed() < IDLE);
-        if let Some(mut link) = kept {
-            match link.ask(command).await {
-                Ok(answer) => {
-                    self.link = Some(link);
-                    return Ok(answer);
-                }
-                Err(error) if !command.is_idempotent() => {
-                    return Err(self.lost(command, error));
-                }
-                Err(_) => {}
-            }
+        // All commands of this module may be carried out twice, so whatever
+        // broke the kept session, the command is given again.
+        if let Some(mut link) = kept
+            && let Ok(answer) = link.ask(command).await
+        {
+            self.link = Some(link);
+            return Ok(answer);
         }
         let mut link = self.connect().await?;
         match link.ask(command).await {
@@ -325,14 +319,13 @@ impl IpmiClient {
                 self.link = Some(link);
                 Ok(answer)
             }
-            Err(error) => Err(self.lost(command, error)),
+            Err(error) => Err(self.lost(error)),
         }
     }
 
-    fn lost(&self, command: Command, error: LinkError) -> PowerError {
+    fn lost(&self, error: LinkError) -> PowerError {
         let target = self.target.clone();
         match error {
-            _ if !command.is_idempotent() => PowerError::Uncertain { target, command },
             LinkError::Session(why) => PowerError::from_session(target, why, 0),
             LinkError::Network(source) => PowerError::Unreachable {
                 target,
@@ -405,89 +398,7 @@ impl IpmiClient {
                 command_tries: self.config.patience.command_tries.max(1),
             },
         };
-        let socket = match bind(self.config.address).await {
-            Ok(socket) => socket,
-            Err(error) => return Ok(Err(LinkError::Network(error))),
-        };
-        let now = Instant::now();
-        let session = Session::new(config, entropy);
-        let mut link = Link {
-            socket,
-            session,
-            start: now,
-            last_answer: now,
-        };
-        let outcome = link.drive(true).await;
-        if outcome.is_err() {
-            // The farewell, if there is one; nothing depends on it.
-            let now_ms = link.now_ms();
-            if let Ok(Some(datagram)) = link.session.poll_transmit(now_ms) {
-                let _ = link.socket.send(&datagram).await;
-            }
-        }
-        Ok(outcome.map(|_| link))
-    }
-}
-
-impl Link {
-    async fn ask(&mut self, command: Command) -> Result<Result<Answer, AnswerError>, LinkError> {
-        let iv = random_block().map_err(|error| LinkError::Network(io::Error::other(error)))?;
-        self.session.request(command, iv)?;
-        match self.drive(false).await? {
-            Progress::Answered(answer) => Ok(answer),
-            Progress::Ignored | Progress::Advanced | Progress::Active => {
-                Err(LinkError::Session(SessionError::NotActive))
-            }
-        }
-    }
-
-    /// Carries datagrams until the session is active or the command answered.
-    /// The session's own tries bound it.
-    async fn drive(&mut self, set_up: bool) -> Result<Progress, LinkError> {
-        // One byte more than allowed, so that a longer datagram shows.
-        let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
-        loop {
-            let now_ms = self.now_ms();
-            while let Some(datagram) = self.session.poll_transmit(now_ms)? {
-                let sent = self.socket.send(&datagram).await.map(|_| ());
-                tolerate(sent, set_up)?;
-            }
-            let Some(due_ms) = self.session.deadline_ms() else {
-                return Err(LinkError::Session(SessionError::NotActive));
-            };
-            let due = self.start + Duration::from_millis(due_ms);
-            let length = match timeout_at(due, self.socket.recv(&mut buffer)).await {
-                Ok(Ok(length)) => length,
-                Ok(Err(error)) => {
-                    tolerate(Err(error), set_up)?;
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            let progress = self
-                .session
-                .handle(buffer.get(..length).unwrap_or_default())?;
-            match progress {
-                Progress::Ignored | Progress::Advanced => {}
-                Progress::Active | Progress::Answered(_) => {
-                    self.last_answer = Instant::now();
-                    return Ok(progress);
-                }
-            }
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        milliseconds(self.start.elapsed())
-    }
-}
-
-/// A closed port ends a set-up at once; inside of a session it is as good as
-/// silence, since the BMC may be restarting.
-fn tolerate(outcome: io::Result<()>, set_up: bool) -> Result<(), LinkError> {
-    match outcome {
-        Err(error) if !set_up && error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        other => other.map_err(LinkError::Network),
+        Ok(Link::open(self.config.address, Session::new(config, entropy)).await)
     }
 }
 
@@ -500,25 +411,4 @@ fn is_worth_another_try(why: &SessionError) -> bool {
         why,
         SessionError::NoAnswer { .. } | SessionError::Garbage { .. }
     )
-}
-
-/// A socket that only hears `address`.
-async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(address).await?;
-    Ok(socket)
-}
-
-fn random_block() -> Result<[u8; 16], getrandom::Error> {
-    let mut block = [0; 16];
-    getrandom::fill(&mut block)?;
-    Ok(block)
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -128,3 +128,13 @@ fn refusals_name_command_and_code() {
     let text = "BMC [fe80::1]:623: chassis power up was refused: insufficient privilege (0xd4)";
     assert!(error.to_string().starts_with(text), "{error}");
 }
+
+#[tokio::test]
+async fn drivers_may_move_between_threads() {
+    let is_send =
+        |future: &(dyn Future<Output = Result<(), PowerError>> + Send)| size_of_val(future) > 0;
+    let address = "127.0.0.1:623".parse().unwrap();
+    let config = IpmiConfig::new(address, "admin", b"secret", CipherSuite::Suite17).unwrap();
+    let mut driver = Driver::ipmi(config, None);
+    assert!(is_send(&driver.cycle()));
+}
