@@ -16,6 +16,15 @@ pub use value::{BootToken, CommandLine, Notice, ValueError};
 const ATTEMPTS: u32 = 5;
 /// Seconds before a machine that gave up powers off: time to read the screen.
 const GIVE_UP_SECONDS: u32 = 10;
+/// How each script ends that does not boot. `poweroff` is a build option of
+/// iPXE which Debian 12's builds leave out; such a machine stays here until
+/// its power is cut, since the end of a script would lead to the local disk.
+const POWER_OFF: &str = "poweroff ||
+echo Musher: this iPXE cannot power off, waiting for the appliance to cut the power
+:wait
+sleep 3600 ||
+goto wait
+";
 
 /// The script for a machine with a live boot ticket. Its paths are absolute
 /// without a server name: iPXE resolves them against the URL that the script
@@ -43,17 +52,12 @@ goto fetch
 :give_up
 echo Musher: no boot after {ATTEMPTS} attempts, powering off
 sleep {GIVE_UP_SECONDS} ||
-:off
-poweroff ||
-sleep 60 ||
-goto off
-"
+{POWER_OFF}"
     )
 }
 
 /// The script for a machine that may not boot now: says why, waits
-/// `wait_seconds`, powers off. Firmware that cannot power off waits on, which
-/// is still not its local disk.
+/// `wait_seconds`, powers off.
 #[must_use]
 pub fn held_script(mac: MacAddress, reason: &Notice, wait_seconds: u16) -> String {
     format!(
@@ -61,11 +65,7 @@ pub fn held_script(mac: MacAddress, reason: &Notice, wait_seconds: u16) -> Strin
 echo Musher: {mac} is held and will not boot: {reason}
 echo Musher: powering off in {wait_seconds} seconds
 sleep {wait_seconds} ||
-:off
-poweroff ||
-sleep 60 ||
-goto off
-"
+{POWER_OFF}"
     )
 }
 
