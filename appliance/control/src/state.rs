@@ -204,9 +204,22 @@ impl State {
             .map(|(id, pending)| (*id, &pending.effect))
     }
 
-    /// When a [`Event::Tick`](crate::Event::Tick) or an effect is due next.
+    /// When a [`Event::Tick`](crate::Event::Tick) or an effect is due next. It
+    /// lies in the past while an effect that is due has no outcome, so a loop
+    /// that waits for it uses [`State::next_wake_after`].
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
+        self.wakes().min()
+    }
+
+    /// The first time after `last`, the time of the last tick, at which a tick
+    /// or an effect is due. What was due by then was ticked and begun.
+    #[must_use]
+    pub fn next_wake_after(&self, last: Millis) -> Option<Millis> {
+        self.wakes().filter(|at| *at > last).min()
+    }
+
+    fn wakes(&self) -> impl Iterator<Item = Millis> {
         let effects = self.outbox.iter().map(|(_, pending)| pending.due);
         let checks = self.checks.values().copied();
         let unchecked = self.sleds.keys().filter(|id| !self.checks.contains_key(id));
@@ -219,11 +232,11 @@ impl State {
         let dwell = dwell.filter(|_| self.queued > 0);
         effects
             .chain(checks)
-            .chain(unchecked.map(|_| Millis(0)))
+            .chain(unchecked.map(|_| Millis(1)))
             .chain(deadlines)
             .chain(blocked)
             .chain(dwell)
-            .min()
+            .filter(|at| at.0 != u64::MAX)
     }
 
     /// Boots that are not ended, with their ids.
@@ -359,6 +372,12 @@ impl State {
         self.hub_by_name(name)
     }
 
+    /// The number of a sled.
+    #[must_use]
+    pub fn sled_id(&self, name: &str) -> Option<SledId> {
+        self.sled_by_name(name)
+    }
+
     /// The name of a sled.
     #[must_use]
     pub fn sled_name(&self, id: SledId) -> Option<&str> {
@@ -369,6 +388,19 @@ impl State {
     #[must_use]
     pub fn generation(&self, id: SledId) -> Option<messages::Generation> {
         self.sleds.get(id).map(|sled| sled.generation)
+    }
+
+    /// Whether an effect still waits for its outcome.
+    #[must_use]
+    pub fn is_pending(&self, id: EffectId) -> bool {
+        self.outbox.get(id).is_some()
+    }
+
+    /// The firmware that a sled's agent reported last.
+    #[must_use]
+    pub fn firmware(&self, id: SledId) -> Option<messages::Firmware> {
+        let newest = self.boots.iter().rev().filter(|(_, boot)| boot.sled == id);
+        newest.filter_map(|(_, boot)| boot.inventory.as_ref()).map(|seen| seen.firmware).next()
     }
 
     /// Sleds and boots for invariant checks in simulation.

@@ -15,6 +15,7 @@ mod endpoint;
 mod error;
 mod flight;
 mod http;
+mod jobs;
 mod jwt;
 mod pool;
 mod runners;
@@ -31,6 +32,7 @@ pub use runners::{
 pub use scope::Scope;
 pub use secret::Secret;
 
+use crate::payload::JobPayload;
 use auth::Auth;
 use http::Http;
 use jwt::AppKey;
@@ -172,6 +174,21 @@ impl GithubClient {
     ) -> Result<Option<RunnerSummary>, GithubError> {
         self.run("find runner", move |auth| {
             runners::find_runner(auth, &scope, &name)
+        })
+        .await
+    }
+
+    /// How a workflow job stands; `None` when GitHub does not know it.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn find_job(
+        &self,
+        repository: String,
+        number: u64,
+    ) -> Result<Option<JobPayload>, GithubError> {
+        self.run("look up job", move |auth| {
+            jobs::find_job(auth, &repository, number)
         })
         .await
     }

@@ -1,2 +1,7 @@
-//! See the crate description.
-fn main() {}
+//! The `musher` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    musher::cli::main()
+}

@@ -286,6 +286,47 @@ impl WireDelivery<'_> {
     }
 }
 
+/// Parses a job as the REST API gives it (`GET …/actions/jobs/{id}`): the same
+/// object, with a `status` in place of a delivery's action and no repository.
+/// [`JobPayload::private`] is `true`: what the API does not say is not assumed
+/// to be public.
+///
+/// # Errors
+/// [`PayloadError`], naming the field where there is one.
+pub fn parse_job(repository: &str, body: &[u8]) -> Result<JobPayload, PayloadError> {
+    #[derive(Deserialize)]
+    struct WireStatus<'a> {
+        #[serde(borrow)]
+        status: Option<Cow<'a, str>>,
+    }
+    let shape = |error: serde_json::Error| PayloadError::Shape {
+        event: "workflow_job",
+        reason: error.to_string(),
+    };
+    let status: WireStatus<'_> = serde_json::from_slice(body).map_err(shape)?;
+    let action = match required("workflow_job.status", status.status)?.as_ref() {
+        "completed" => JobAction::Completed,
+        "in_progress" => JobAction::InProgress,
+        "waiting" | "pending" | "requested" => JobAction::Waiting,
+        _ => JobAction::Queued,
+    };
+    let job: WireJob<'_> = serde_json::from_slice(body).map_err(shape)?;
+    let owner = repository.split('/').next().unwrap_or_default();
+    let delivery = WireDelivery {
+        workflow_job: Some(job),
+        repository: Some(WireRepository {
+            full_name: Some(repository.into()),
+            owner: Some(WireAccount {
+                login: Some(owner.into()),
+            }),
+            private: Some(true),
+        }),
+        organization: None,
+        installation: None,
+    };
+    delivery.into_job(action)
+}
+
 fn required<T>(field: &'static str, value: Option<T>) -> Result<T, PayloadError> {
     value.ok_or(PayloadError::Missing(field))
 }

@@ -179,8 +179,14 @@ impl SignedReceipt {
     /// What the signature covers.
     #[must_use]
     pub fn signed_bytes(body: &[u8]) -> Vec<u8> {
+        Self::signed_hash(&Self::chain_hash(body))
+    }
+
+    /// What the signature covers, from the body's chain hash.
+    #[must_use]
+    pub fn signed_hash(chain_hash: &Digest) -> Vec<u8> {
         let mut bytes = b"musher receipt signature v1\0".to_vec();
-        bytes.extend_from_slice(&Self::chain_hash(body).0);
+        bytes.extend_from_slice(&chain_hash.0);
         bytes
     }
 }

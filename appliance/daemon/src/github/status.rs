@@ -26,6 +26,8 @@ pub(super) enum Asked<'a> {
     Mint(&'a Scope),
     /// Anything else about runners.
     Runners(&'a Scope),
+    /// About a workflow job.
+    Jobs(&'a Scope),
 }
 
 /// The error for an answer whose status is not the one expected. `now_ms` is
@@ -124,6 +126,9 @@ fn mend(asked: Asked<'_>, method: Method, status: u16, kind: ErrorKind, message:
         (403, Asked::Mint(scope) | Asked::Runners(scope)) => format!(
             "give the app {} and accept the new permission for {scope}",
             permission(scope)
+        ),
+        (403, Asked::Jobs(scope)) => format!(
+            "give the app the repository permission \"Actions: read\" and accept it for {scope}"
         ),
         (404, Asked::Mint(scope)) => format!(
             "{scope} is unknown, or the app is not installed there, or it lacks {}",

@@ -30,7 +30,7 @@ use protocols::ipxe::{BootToken, Notice, boot_script, held_script};
 use tracing::{error, info};
 
 use super::authority::{BootAnswer, BootAuthority, BootFile, BootQuestion, ask};
-use body::FileBody;
+pub(crate) use body::FileBody;
 use range::Selection;
 
 /// Body of every answer.

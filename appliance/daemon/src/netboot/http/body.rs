@@ -16,7 +16,7 @@ const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// What of an open file is still to be sent.
 #[derive(Debug)]
-pub(super) struct FileBody {
+pub(crate) struct FileBody {
     file: File,
     left: u64,
     buffer: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct FileBody {
 
 impl FileBody {
     /// Opens a regular file; gives its length as well.
-    pub(super) async fn open(path: &Path) -> io::Result<(Self, u64)> {
+    pub(crate) async fn open(path: &Path) -> io::Result<(Self, u64)> {
         let file = File::open(path).await?;
         let metadata = file.metadata().await?;
         if !metadata.is_file() {
@@ -44,7 +44,7 @@ impl FileBody {
     }
 
     /// Narrows the body to `length` octets from `first` on.
-    pub(super) async fn select(&mut self, first: u64, length: u64) -> io::Result<()> {
+    pub(crate) async fn select(&mut self, first: u64, length: u64) -> io::Result<()> {
         if first > 0 {
             self.file.seek(SeekFrom::Start(first)).await?;
         }

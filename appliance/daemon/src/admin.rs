@@ -1,0 +1,356 @@
+//! What people and the command line see: the status page and `/api/v1`, on
+//! the admin listener over TLS, and on the control socket in the clear.
+//!
+//! The admin listener only shows. What changes anything is taken on the
+//! control socket alone, which only the daemon's own user can open.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use control::{Event, Reply};
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body, Bytes, Frame, Incoming},
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+};
+use messages::BootId;
+use serde::Serialize;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::mpsc,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    agents::log_path,
+    engine::Engine,
+    http::{Answer, Connections, Shutdown, answer, json, serve_connection, text},
+    keys::ReceiptKey,
+    page,
+    store::Store,
+};
+
+/// Connections at once on each listener.
+const CONNECTIONS: usize = 128;
+
+/// Longest wait for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Jobs shown when nobody says how many.
+const JOBS: usize = 100;
+
+/// Most jobs, and most receipts, in one answer.
+const MOST: usize = 1_000;
+
+/// Least time between two notices of change.
+const NOTICE_GAP: Duration = Duration::from_millis(500);
+
+/// A line is sent this often, so that a lost connection is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Largest body of a command, in bytes.
+const COMMAND_BYTES: usize = 64 * 1024;
+
+/// Where a request came from, and so what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The admin listener: look.
+    Admin,
+    /// The control socket: look and act.
+    Control,
+}
+
+/// A receipt as it is exported.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct ReceiptExport {
+    /// Place in the chain.
+    pub sequence: u64,
+    /// The signed body, in hex.
+    pub body: String,
+    /// Ed25519 signature in hex, once it is made.
+    pub signature: Option<String>,
+}
+
+/// Receipts as they are exported.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct ReceiptsExport {
+    /// The public key, 32 bytes in hex.
+    pub key: String,
+    /// In order.
+    pub receipts: Vec<ReceiptExport>,
+}
+
+/// The page and the API.
+pub struct Admin {
+    /// The core.
+    pub engine: Engine,
+    /// For receipts.
+    pub store: Store,
+    /// For their public key.
+    pub receipts: Arc<ReceiptKey>,
+    /// Where runner logs are.
+    pub logs: PathBuf,
+}
+
+impl Admin {
+    /// Serves people until the appliance stops.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, tls: TlsAcceptor, shutdown: Shutdown) {
+        let connections = Connections::at_most(CONNECTIONS);
+        loop {
+            let Some(place) = connections.place().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.clone().wait() => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let (admin, tls, shutdown) = (Arc::clone(&self), tls.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                    let handler = |request| admin.answer(Way::Admin, request, &shutdown);
+                    serve_connection(stream, shutdown.clone(), handler).await;
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// Serves the command line until the appliance stops.
+    pub async fn run_control(self: Arc<Self>, listener: UnixListener, shutdown: Shutdown) {
+        let connections = Connections::at_most(CONNECTIONS);
+        loop {
+            let Some(place) = connections.place().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.clone().wait() => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let (admin, shutdown) = (Arc::clone(&self), shutdown.clone());
+            tokio::spawn(async move {
+                let handler = |request| admin.answer(Way::Control, request, &shutdown);
+                serve_connection(stream, shutdown.clone(), handler).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, way: Way, request: Request<Incoming>, shutdown: &Shutdown) -> Answer {
+        let path = request.uri().path().to_owned();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let mut answer = match (request.method(), parts.as_slice()) {
+            (&Method::GET, [""]) => self.page(page::document).await,
+            (&Method::GET, ["live"]) => self.page(page::live).await,
+            (&Method::GET, ["style.css"]) => answer(StatusCode::OK, "text/css", page::STYLE),
+            (&Method::GET, ["page.js"]) => answer(StatusCode::OK, "text/javascript", page::SCRIPT),
+            (&Method::GET, ["events"]) => self.events(shutdown.clone()),
+            (&Method::GET, ["api", "v1", rest @ ..]) => {
+                self.look(rest, request.uri().query()).await
+            }
+            (&Method::POST, ["api", "v1", rest @ ..]) if way == Way::Control => {
+                let rest: Vec<String> = rest.iter().map(|part| (*part).to_owned()).collect();
+                self.act(&rest, request).await
+            }
+            (&Method::POST, _) => text(
+                StatusCode::FORBIDDEN,
+                "changes are taken on the control socket only: use the musher command on the appliance",
+            ),
+            _ => text(StatusCode::NOT_FOUND, "not found"),
+        };
+        let headers = answer.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(page::CONTENT_SECURITY_POLICY),
+        );
+        answer
+    }
+
+    async fn page(&self, render: fn(&control::StatusView) -> String) -> Answer {
+        match self
+            .engine
+            .query(|state, now| state.status(now, JOBS))
+            .await
+        {
+            Ok(view) => answer(StatusCode::OK, "text/html; charset=utf-8", render(&view)),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        }
+    }
+
+    async fn look(&self, path: &[&str], query: Option<&str>) -> Answer {
+        let limit = parameter(query, "limit")
+            .unwrap_or(JOBS as u64)
+            .min(MOST as u64);
+        let limit = usize::try_from(limit).unwrap_or(MOST);
+        match path {
+            ["status"] => {
+                let view = self
+                    .engine
+                    .query(move |state, now| state.status(now, limit))
+                    .await;
+                view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
+            }
+            ["jobs"] => {
+                let view = self
+                    .engine
+                    .query(move |state, _| state.job_views(limit))
+                    .await;
+                view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
+            }
+            ["sleds"] => {
+                let view = self
+                    .engine
+                    .query(|state, now| state.status(now, 0).sleds)
+                    .await;
+                view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
+            }
+            ["receipts"] => {
+                self.receipts(parameter(query, "from").unwrap_or(1), limit)
+                    .await
+            }
+            ["boots", id, "log"] => match id.parse::<BootId>() {
+                Ok(id) => runner_log(&self.logs, id).await,
+                Err(_) => text(StatusCode::NOT_FOUND, "not found"),
+            },
+            _ => text(StatusCode::NOT_FOUND, "not found"),
+        }
+    }
+
+    async fn receipts(&self, from: u64, limit: usize) -> Answer {
+        let store = self.store.clone();
+        let rows = tokio::task::spawn_blocking(move || store.receipts(from, limit)).await;
+        match rows {
+            Ok(Ok(rows)) => {
+                let receipts = rows.into_iter().map(|(sequence, receipt)| ReceiptExport {
+                    sequence,
+                    body: hex(&receipt.body),
+                    signature: receipt.signature.map(|signature| hex(&signature.0)),
+                });
+                let export = ReceiptsExport {
+                    key: self.receipts.public_hex(),
+                    receipts: receipts.collect(),
+                };
+                json(StatusCode::OK, &export)
+            }
+            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "receipts cannot be read"),
+        }
+    }
+
+    async fn act(&self, path: &[String], request: Request<Incoming>) -> Answer {
+        let [kind, sled, verb] = path else {
+            return text(StatusCode::NOT_FOUND, "not found");
+        };
+        let event = match (kind.as_str(), verb.as_str()) {
+            ("sleds", "release") => Event::Release { sled: sled.clone() },
+            ("sleds", "quarantine") => {
+                let body = Limited::new(request.into_body(), COMMAND_BYTES)
+                    .collect()
+                    .await;
+                let Ok(body) = body else {
+                    return text(StatusCode::PAYLOAD_TOO_LARGE, "the reason is too long");
+                };
+                let reason = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+                Event::Quarantine {
+                    sled: sled.clone(),
+                    reason,
+                }
+            }
+            _ => return text(StatusCode::NOT_FOUND, "not found"),
+        };
+        match self.engine.submit(event).await {
+            Ok(Reply::Done(Ok(()))) => json(StatusCode::OK, &serde_json::json!({ "done": true })),
+            Ok(Reply::Done(Err(error))) => text(StatusCode::NOT_FOUND, error.to_string()),
+            Ok(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no answer"),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        }
+    }
+
+    /// Server-sent events: one `change` whenever something was committed.
+    fn events(&self, shutdown: Shutdown) -> Answer {
+        let mut changes = self.engine.changes();
+        let (lines, ready) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let stop = shutdown.wait();
+            let mut stop = std::pin::pin!(stop);
+            loop {
+                let line = tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => "event: change\ndata: 1\n\n",
+                        Err(_) => return,
+                    },
+                    () = tokio::time::sleep(HEARTBEAT) => ": still here\n\n",
+                    () = &mut stop => return,
+                };
+                if lines
+                    .send(Bytes::from_static(line.as_bytes()))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+                tokio::time::sleep(NOTICE_GAP).await;
+            }
+        });
+        let mut answer = answer(StatusCode::OK, "text/event-stream", "");
+        *answer.body_mut() = BodyExt::boxed(Lines(ready));
+        answer
+    }
+}
+
+/// A body of lines as they come.
+struct Lines(mpsc::Receiver<Bytes>);
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0
+            .poll_recv(context)
+            .map(|line| line.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+fn stopping(error: crate::engine::EngineError) -> Answer {
+    text(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+async fn runner_log(logs: &Path, id: BootId) -> Answer {
+    match tokio::fs::read(log_path(logs, id)).await {
+        Ok(bytes) => answer(StatusCode::OK, "text/plain; charset=utf-8", bytes),
+        Err(_) => text(StatusCode::NOT_FOUND, "this boot has no runner log"),
+    }
+}
+
+fn parameter(query: Option<&str>, name: &str) -> Option<u64> {
+    query?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

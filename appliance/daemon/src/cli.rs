@@ -1,0 +1,342 @@
+//! The command line. Exit codes: 0 done, 1 failed, 2 usage or invalid
+//! configuration.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    admin::ReceiptsExport,
+    config::{ConfigError, load_config, load_inventory},
+    receipts,
+    serve::{client_config, serve},
+};
+
+mod client;
+mod table;
+
+use client::{Client, socket_path};
+
+/// Receipts asked for at once.
+const PAGE: usize = 500;
+
+/// Gives every GitHub Actions job a whole, freshly wiped machine.
+#[derive(Parser)]
+#[command(name = "musher", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where a command finds the running appliance.
+#[derive(clap::Args)]
+struct Reach {
+    /// Configuration whose state_dir holds the control socket
+    #[arg(long, default_value = "/etc/musher/musher.toml")]
+    config: PathBuf,
+    /// Control socket, instead of the configuration's
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance
+    Serve {
+        /// Configuration
+        #[arg(long)]
+        config: PathBuf,
+        /// Inventory, applied when it changed since it was last applied
+        #[arg(long)]
+        inventory: Option<PathBuf>,
+    },
+    /// Check a configuration without running it
+    CheckConfig {
+        /// Configuration
+        file: PathBuf,
+        /// Inventory to check with it
+        #[arg(long)]
+        inventory: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the whole appliance
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show jobs, newest first
+    Jobs {
+        /// How many at most
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show sleds
+    Sleds {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Act on one sled
+    #[command(subcommand)]
+    Sled(SledCommand),
+    /// Show and verify wipe receipts
+    #[command(subcommand)]
+    Receipts(ReceiptsCommand),
+}
+
+#[derive(Subcommand)]
+enum SledCommand {
+    /// Put a quarantined sled back into service
+    Release {
+        /// The sled's name
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Withhold a sled; a boot that runs on it goes on to its end
+    Quarantine {
+        /// The sled's name
+        name: String,
+        /// Why, for whoever looks
+        #[arg(long, default_value = "withheld by hand")]
+        reason: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Subcommand)]
+enum ReceiptsCommand {
+    /// List receipts
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show one receipt in full
+    Show {
+        /// Its number
+        number: u64,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Verify signatures and the chain from its start
+    Verify {
+        /// Public key in hex that you noted down before, instead of the
+        /// appliance's own word
+        #[arg(long)]
+        key: Option<String>,
+        /// An exported file (`receipts list --json`), instead of the appliance
+        #[arg(long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// Runs the command that the process was called with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("musher: {error:#}");
+            if error.downcast_ref::<ConfigError>().is_some() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve { config, inventory } => {
+            start_logging();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(16)
+                .enable_all()
+                .build()?;
+            runtime.block_on(serve(&config, inventory.as_deref()))
+        }
+        Command::CheckConfig {
+            file,
+            inventory,
+            json,
+        } => check_config(file, inventory, json),
+        Command::Status { reach } => show(&reach, "/api/v1/status", table::status),
+        Command::Jobs { limit, reach } => {
+            show(&reach, &format!("/api/v1/jobs?limit={limit}"), table::jobs)
+        }
+        Command::Sleds { reach } => show(&reach, "/api/v1/sleds", table::sleds),
+        Command::Sled(SledCommand::Release { name, reach }) => act(
+            &reach,
+            &format!("/api/v1/sleds/{name}/release"),
+            String::new(),
+        ),
+        Command::Sled(SledCommand::Quarantine {
+            name,
+            reason,
+            reach,
+        }) => act(&reach, &format!("/api/v1/sleds/{name}/quarantine"), reason),
+        Command::Receipts(command) => receipts_command(command),
+    }
+}
+
+/// Lines for people on a terminal, JSON otherwise. `MUSHER_LOG` filters, in
+/// the form of `tracing_subscriber::EnvFilter`.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MUSHER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}
+
+fn check_config(file: PathBuf, inventory: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
+    let config = load_config(&file)?;
+    for github in &config.github {
+        crate::github::GithubClient::check(&client_config(&config, github)?)
+            .map_err(|error| ConfigError::value(&file, "github", error.to_string()))?;
+    }
+    let checked = inventory
+        .map(|inventory| load_inventory(&config, &inventory))
+        .transpose()?;
+    let (pools, sleds) = checked.map_or((0, 0), |checked| {
+        (checked.inventory.pools.len(), checked.inventory.sleds.len())
+    });
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({ "ok": true, "pools": pools, "sleds": sleds })
+        );
+    } else {
+        println!("{}: ok ({pools} pools, {sleds} sleds)", file.display());
+    }
+    Ok(())
+}
+
+fn client(reach: &Reach) -> anyhow::Result<Client> {
+    let socket = match &reach.socket {
+        Some(socket) => socket.clone(),
+        None => socket_path(&reach.config)?,
+    };
+    Client::new(socket)
+}
+
+fn show(reach: &Reach, path: &str, render: fn(&Value) -> String) -> anyhow::Result<()> {
+    let value = client(reach)?.get(path)?;
+    if reach.json {
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    } else {
+        print!("{}", render(&value));
+    }
+    Ok(())
+}
+
+fn act(reach: &Reach, path: &str, body: String) -> anyhow::Result<()> {
+    let value = client(reach)?.post(path, body)?;
+    if reach.json {
+        println!("{value}");
+    } else {
+        println!("done");
+    }
+    Ok(())
+}
+
+/// Every receipt that the appliance keeps.
+fn fetch_receipts(reach: &Reach) -> anyhow::Result<ReceiptsExport> {
+    let client = client(reach)?;
+    let mut all: Option<ReceiptsExport> = None;
+    loop {
+        let from = all
+            .as_ref()
+            .and_then(|all| all.receipts.last())
+            .map_or(1, |r| r.sequence + 1);
+        let value = client.get(&format!("/api/v1/receipts?from={from}&limit={PAGE}"))?;
+        let page: ReceiptsExport = serde_json::from_value(value)?;
+        let last = page.receipts.len() < PAGE;
+        match &mut all {
+            Some(all) => all.receipts.extend(page.receipts),
+            None => all = Some(page),
+        }
+        if last {
+            break;
+        }
+    }
+    all.ok_or_else(|| anyhow::anyhow!("the appliance gave no receipts"))
+}
+
+fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
+    match command {
+        ReceiptsCommand::List { reach } => {
+            let export = fetch_receipts(&reach)?;
+            if reach.json {
+                println!("{}", serde_json::to_string_pretty(&export)?);
+            } else {
+                print!("{}", table::receipts(&receipts::read(&export)?));
+            }
+        }
+        ReceiptsCommand::Show { number, reach } => {
+            let export = fetch_receipts(&reach)?;
+            let receipt = receipts::read(&export)?
+                .into_iter()
+                .find(|receipt| receipt.sequence == number)
+                .ok_or_else(|| anyhow::anyhow!("there is no receipt {number}"))?;
+            if reach.json {
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&receipts::plain(&receipt))?
+                );
+            } else {
+                print!("{}", table::receipt(&receipts::plain(&receipt)));
+            }
+        }
+        ReceiptsCommand::Verify { key, file, reach } => {
+            let export = match file {
+                Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+                None => fetch_receipts(&reach)?,
+            };
+            let own_word = key.is_none();
+            let key = key.unwrap_or_else(|| export.key.clone());
+            let verified = receipts::verify(&export, &key, None)?;
+            let head = verified.last().map(|last| last.hash.to_string());
+            if reach.json {
+                let numbers: Vec<u64> = verified.iter().map(|v| v.receipt.sequence).collect();
+                let report = serde_json::json!({
+                    "ok": true, "key": key, "receipts": numbers, "head": head,
+                });
+                println!("{report}");
+            } else {
+                println!(
+                    "{} receipts, each signed and following the one before",
+                    verified.len()
+                );
+                println!(
+                    "key  {key}{}",
+                    if own_word {
+                        " (the appliance's own word)"
+                    } else {
+                        ""
+                    }
+                );
+                println!("head {}", head.as_deref().unwrap_or("none"));
+            }
+        }
+    }
+    Ok(())
+}

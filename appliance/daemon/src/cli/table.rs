@@ -1,0 +1,188 @@
+//! Tables for people at a terminal.
+
+use std::fmt::Write;
+
+use messages::Receipt;
+use serde_json::Value;
+
+/// Columns as wide as they need to be.
+fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            let pad = width.saturating_sub(cell.chars().count());
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', pad + 2));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A value as one cell. What came from outside must not steer the terminal.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).take(120).collect(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+pub(super) fn sleds(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
+        .iter()
+        .map(|sled| {
+            vec![
+                cell(&sled["name"]),
+                cell(&sled["state"]),
+                cell(&sled["mac"]),
+                cell(&sled["pools"]),
+                cell(&sled["boot"]["id"]),
+                cell(&sled["reason"]),
+            ]
+        })
+        .collect();
+    columns(&["SLED", "STATE", "MAC", "POOLS", "BOOT", "REASON"], &rows)
+}
+
+pub(super) fn jobs(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
+        .iter()
+        .map(|job| {
+            vec![
+                cell(&job["id"]),
+                cell(&job["state"]),
+                cell(&job["repository"]),
+                cell(&job["name"]),
+                cell(&job["pool"]),
+                cell(&job["boot"]["sled"]),
+                cell(&job["boot"]["receipt"]),
+                cell(&job["reason"]),
+            ]
+        })
+        .collect();
+    columns(
+        &[
+            "JOB",
+            "STATE",
+            "REPOSITORY",
+            "NAME",
+            "POOL",
+            "SLED",
+            "RECEIPT",
+            "REASON",
+        ],
+        &rows,
+    )
+}
+
+pub(super) fn status(value: &Value) -> String {
+    let pools: Vec<Vec<String>> = items(&value["pools"])
+        .iter()
+        .map(|pool| {
+            vec![
+                cell(&pool["name"]),
+                cell(&pool["scope"]),
+                cell(&pool["labels"]),
+                cell(&pool["sleds"]),
+                cell(&pool["queued"]),
+                cell(&pool["problem"]),
+            ]
+        })
+        .collect();
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "appliance {}: {} jobs waiting, {} receipts\n",
+        cell(&value["appliance"]),
+        cell(&value["queued"]),
+        cell(&value["receipts"])
+    );
+    out.push_str(&columns(
+        &["POOL", "SCOPE", "LABELS", "SLEDS", "WAITING", "PROBLEM"],
+        &pools,
+    ));
+    out.push('\n');
+    out.push_str(&sleds(&value["sleds"]));
+    out.push('\n');
+    out.push_str(&jobs(&value["jobs"]));
+    out
+}
+
+pub(super) fn receipts(receipts: &[Receipt]) -> String {
+    let rows: Vec<Vec<String>> = receipts
+        .iter()
+        .map(|receipt| {
+            let job = receipt.job.as_ref();
+            vec![
+                receipt.sequence.to_string(),
+                receipt.sled.clone(),
+                receipt.boot.to_string(),
+                receipt.assurance.as_str().to_owned(),
+                crate::receipts::outcome(receipt).to_owned(),
+                job.map_or_else(|| "-".to_owned(), |job| job.number.to_string()),
+                job.map_or_else(
+                    || "-".to_owned(),
+                    |job| cell(&job.repository.as_str().into()),
+                ),
+            ]
+        })
+        .collect();
+    columns(
+        &[
+            "RECEIPT",
+            "SLED",
+            "BOOT",
+            "ASSURANCE",
+            "OUTCOME",
+            "JOB",
+            "REPOSITORY",
+        ],
+        &rows,
+    )
+}
+
+/// A receipt in full, a line for each fact.
+pub(super) fn receipt(value: &Value) -> String {
+    let mut out = String::new();
+    lines(&mut out, value, 0);
+    out
+}
+
+fn lines(out: &mut String, value: &Value, depth: usize) {
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    for (key, value) in object {
+        let indent = "  ".repeat(depth);
+        match value {
+            Value::Object(_) => {
+                let _ = writeln!(out, "{indent}{key}");
+                lines(out, value, depth + 1);
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for item in items {
+                    let _ = writeln!(out, "{indent}{key}");
+                    lines(out, item, depth + 1);
+                }
+            }
+            other => {
+                let _ = writeln!(out, "{indent}{key:24} {}", cell(other));
+            }
+        }
+    }
+}

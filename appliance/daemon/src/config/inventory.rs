@@ -1,0 +1,390 @@
+//! `inventory.toml`: pools, sleds and images.
+
+use std::{
+    fs::File,
+    io::{Read, Seek},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use control::{BootImage, Inventory, PoolSpec, Scope, SledSpec};
+use messages::{Assurance, Digest, ImageRef, Mac};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigError, parse_toml, read_secret, read_text};
+
+/// A netboot image: what a pool's sleds boot, and what their jobs run in.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Name.
+    pub name: String,
+    /// Kernel file.
+    pub kernel: PathBuf,
+    /// Initramfs file, with the agent in it.
+    pub initramfs: PathBuf,
+    /// The runner's root filesystem, squashfs.
+    pub rootfs: PathBuf,
+    /// Added to the kernel's command line.
+    pub cmdline: String,
+    /// What these files are.
+    pub digests: BootImage,
+}
+
+/// How a sled is powered.
+#[derive(Debug)]
+pub struct SledPower {
+    /// The sled's name.
+    pub sled: String,
+    /// Its driver.
+    pub driver: DriverConfig,
+}
+
+/// A power driver's settings.
+#[derive(Debug)]
+pub enum DriverConfig {
+    /// A BMC that speaks IPMI 2.0.
+    Ipmi {
+        /// Where it listens.
+        address: SocketAddr,
+        /// User.
+        username: String,
+        /// Its password.
+        password: Zeroizing<Vec<u8>>,
+        /// Cipher suite, 3 or 17.
+        cipher: u8,
+    },
+}
+
+/// A checked inventory, and what only the shells need of it.
+#[derive(Debug)]
+pub struct LoadedInventory {
+    /// The text it was read from, kept so that the file may go.
+    pub text: String,
+    /// The folder its paths are relative to.
+    pub base: PathBuf,
+    /// What the core needs.
+    pub inventory: Inventory,
+    /// Power drivers by sled.
+    pub power: Vec<SledPower>,
+    /// Images by name.
+    pub images: Vec<Image>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    #[serde(default)]
+    pool: Vec<WirePool>,
+    #[serde(default)]
+    sled: Vec<WireSled>,
+    #[serde(default)]
+    image: Vec<WireImage>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePool {
+    name: String,
+    github: String,
+    scope: WireScope,
+    labels: Vec<String>,
+    image: String,
+    max_runtime_s: Option<u64>,
+    min_assurance: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireScope {
+    org: Option<String>,
+    repo: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireSled {
+    name: String,
+    pools: Vec<String>,
+    mac: String,
+    power: WirePower,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePower {
+    driver: String,
+    address: String,
+    username: String,
+    password_path: PathBuf,
+    cipher: Option<u8>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireImage {
+    name: String,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    rootfs: PathBuf,
+    cmdline: Option<String>,
+}
+
+/// Longest run that GitHub allows a job on a self-hosted runner: 5 days.
+const MAX_RUNTIME_S: u64 = 5 * 24 * 3600;
+
+/// Reads and checks an inventory file.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn load_inventory(config: &Config, file: &Path) -> Result<LoadedInventory, ConfigError> {
+    let text = read_text(file)?;
+    let base = file
+        .parent()
+        .unwrap_or_else(|| Path::new("."))
+        .to_path_buf();
+    let base = std::path::absolute(&base).unwrap_or(base);
+    parse_inventory(config, file, text, base)
+}
+
+/// Checks an inventory's text, whose paths are relative to `base`.
+///
+/// # Errors
+/// The first thing that is wrong; `file` is only named in messages.
+pub fn parse_inventory(
+    config: &Config,
+    file: &Path,
+    text: String,
+    base: PathBuf,
+) -> Result<LoadedInventory, ConfigError> {
+    let wire: Wire = parse_toml(file, &text)?;
+    let mut images: Vec<Image> = Vec::new();
+    for (index, image) in wire.image.into_iter().enumerate() {
+        if images.iter().any(|other| other.name == image.name) {
+            let message = format!("\"{}\" is declared twice: rename one of them", image.name);
+            return Err(ConfigError::value(
+                file,
+                format!("image[{index}].name"),
+                message,
+            ));
+        }
+        images.push(check_image(file, &base, index, image)?);
+    }
+    let mut pools = Vec::new();
+    for (index, pool) in wire.pool.into_iter().enumerate() {
+        pools.push(check_pool(file, &images, index, pool)?);
+    }
+    let mut sleds = Vec::new();
+    let mut power = Vec::new();
+    for (index, sled) in wire.sled.into_iter().enumerate() {
+        let key = format!("sled[{index}] \"{}\"", sled.name);
+        let mac: Mac = sled.mac.parse().map_err(|_| {
+            let message = format!(
+                "mac \"{}\" is not six bytes such as 52:54:00:77:00:01",
+                sled.mac
+            );
+            ConfigError::value(file, key.as_str(), message)
+        })?;
+        let driver = check_power(config, file, &base, &key, sled.power)?;
+        power.push(SledPower {
+            sled: sled.name.clone(),
+            driver,
+        });
+        sleds.push(SledSpec {
+            name: sled.name,
+            mac,
+            pools: sled.pools,
+        });
+    }
+    let hubs = config
+        .github
+        .iter()
+        .map(|github| github.name.clone())
+        .collect();
+    let inventory = Inventory { hubs, pools, sleds };
+    inventory
+        .check()
+        .map_err(|error| ConfigError::value(file, "inventory", error.to_string()))?;
+    Ok(LoadedInventory {
+        text,
+        base,
+        inventory,
+        power,
+        images,
+    })
+}
+
+fn check_image(
+    file: &Path,
+    base: &Path,
+    index: usize,
+    wire: WireImage,
+) -> Result<Image, ConfigError> {
+    let digest = |key: &str, path: &Path| {
+        digest_file(path).map_err(|error| {
+            let key = format!("image[{index}].{key}");
+            let message = format!("{} cannot be read: {error}", path.display());
+            ConfigError::value(file, key, message)
+        })
+    };
+    let (kernel, initramfs, rootfs) = (
+        base.join(wire.kernel),
+        base.join(wire.initramfs),
+        base.join(wire.rootfs),
+    );
+    let cmdline = wire.cmdline.unwrap_or_default();
+    if !cmdline.bytes().all(|b| (b' '..=b'~').contains(&b)) || cmdline.contains(['$', '{', '#']) {
+        let message = "holds a character that a boot script cannot carry: use plain kernel options";
+        return Err(ConfigError::value(
+            file,
+            format!("image[{index}].cmdline"),
+            message,
+        ));
+    }
+    let (kernel_digest, _) = digest("kernel", &kernel)?;
+    let (initramfs_digest, _) = digest("initramfs", &initramfs)?;
+    let (rootfs_digest, bytes) = digest("rootfs", &rootfs)?;
+    let digests = BootImage {
+        kernel: kernel_digest,
+        initramfs: initramfs_digest,
+        rootfs: ImageRef {
+            name: wire.name.clone(),
+            digest: rootfs_digest,
+            bytes,
+        },
+    };
+    Ok(Image {
+        name: wire.name,
+        kernel,
+        initramfs,
+        rootfs,
+        cmdline,
+        digests,
+    })
+}
+
+/// SHA-256 and size of a file.
+pub(crate) fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hash.update(&buffer[..read]),
+        }
+    }
+    Ok((Digest(hash.finalize().into()), file.stream_position()?))
+}
+
+fn check_pool(
+    file: &Path,
+    images: &[Image],
+    index: usize,
+    wire: WirePool,
+) -> Result<PoolSpec, ConfigError> {
+    let key = |name: &str| format!("pool[{index}].{name}");
+    let scope = match (wire.scope.org, wire.scope.repo) {
+        (Some(org), None) if !org.is_empty() && !org.contains('/') => Scope::Org(org),
+        (None, Some(repo)) if repo.split('/').filter(|part| !part.is_empty()).count() == 2 => {
+            Scope::Repo(repo)
+        }
+        _ => {
+            let message = "must be { org = \"NAME\" } or { repo = \"OWNER/NAME\" }";
+            return Err(ConfigError::value(file, key("scope"), message));
+        }
+    };
+    let Some(image) = images.iter().find(|image| image.name == wire.image) else {
+        let message = format!(
+            "\"{}\" is not declared: add an [[image]] or mend the name",
+            wire.image
+        );
+        return Err(ConfigError::value(file, key("image"), message));
+    };
+    let max_runtime_s = wire.max_runtime_s.unwrap_or(6 * 3600);
+    if !(1..=MAX_RUNTIME_S).contains(&max_runtime_s) {
+        let message = format!("must be 1 to {MAX_RUNTIME_S} (GitHub ends a job after 5 days)");
+        return Err(ConfigError::value(file, key("max_runtime_s"), message));
+    }
+    let min_assurance = match wire.min_assurance.as_deref() {
+        None | Some("claimed") => Assurance::Claimed,
+        Some("netboot-forced") => Assurance::NetbootForced,
+        Some("attested") => {
+            let message = "\"attested\" needs a TPM quote, which this release cannot take: use \"netboot-forced\"";
+            return Err(ConfigError::value(file, key("min_assurance"), message));
+        }
+        Some(other) => {
+            let message = format!("\"{other}\" is none of claimed, netboot-forced, attested");
+            return Err(ConfigError::value(file, key("min_assurance"), message));
+        }
+    };
+    Ok(PoolSpec {
+        name: wire.name,
+        github: wire.github,
+        scope,
+        labels: wire.labels,
+        image: image.digests.clone(),
+        max_runtime_s,
+        min_assurance,
+    })
+}
+
+fn check_power(
+    config: &Config,
+    file: &Path,
+    base: &Path,
+    key: &str,
+    wire: WirePower,
+) -> Result<DriverConfig, ConfigError> {
+    if wire.driver != "ipmi" {
+        let message = format!(
+            "power.driver \"{}\" is not available in this release: use \"ipmi\"",
+            wire.driver
+        );
+        return Err(ConfigError::value(file, key, message));
+    }
+    let cipher = wire.cipher.unwrap_or(17);
+    if cipher != 3 && cipher != 17 {
+        let message = format!(
+            "power.cipher {cipher} is refused: 17 is the default, 3 is for old BMCs, all others are weak"
+        );
+        return Err(ConfigError::value(file, key, message));
+    }
+    let with_port = if wire.address.contains(':') {
+        wire.address.clone()
+    } else {
+        format!("{}:623", wire.address)
+    };
+    let address: SocketAddr = with_port.parse().map_err(|_| {
+        let message = format!(
+            "power.address \"{}\" is not ADDRESS or ADDRESS:PORT",
+            wire.address
+        );
+        ConfigError::value(file, key, message)
+    })?;
+    if let (Some(dhcp), std::net::IpAddr::V4(bmc)) = (&config.dhcp, address.ip())
+        && (dhcp.first..=dhcp.last).contains(&bmc)
+    {
+        let message = format!(
+            "power.address {bmc} overlaps dhcp.range {}-{}: a sled could be given the BMC's address; move one of them",
+            dhcp.first, dhcp.last
+        );
+        return Err(ConfigError::value(file, key, message));
+    }
+    let password = read_secret(
+        file,
+        &format!("{key} power.password_path"),
+        &base.join(wire.password_path),
+    )?;
+    if password.is_empty() || password.len() > 20 {
+        let message = "power.password_path names a password that is not 1 to 20 bytes long: IPMI 2.0 allows no other";
+        return Err(ConfigError::value(file, key, message));
+    }
+    Ok(DriverConfig::Ipmi {
+        address,
+        username: wire.username,
+        password,
+        cipher,
+    })
+}

@@ -1,0 +1,445 @@
+//! Carries out effects: power on tasks of their sleds, GitHub on its client's
+//! threads, signatures here. It translates and reports; it decides nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use control::{Effect, Event, GithubFailure, JobAnswer, Outcome, PowerFailure, PoweredOn, Scope};
+use messages::{
+    BootId, EffectId, Generation, HubId, JobId, RunnerId, Secret, SignedReceipt, SledId,
+};
+use protocols::rmcp::Firmware;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use crate::{
+    agents::Wakers,
+    engine::{Clock, Dispatch, Engine, report},
+    github::{DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, JitRequest},
+    keys::ReceiptKey,
+    power::{Driver, PowerError, PowerErrorKind, PowerReading, Switched},
+    vault::Vault,
+    webhook::job_report,
+};
+
+/// Commands that may wait for one sled's driver.
+const POWER_QUEUE: usize = 16;
+
+/// Directory of jobs below the runner's own: GitHub's default.
+const WORK_FOLDER: &str = "_work";
+
+/// What effects are carried out with.
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+struct Shared {
+    engine: Engine,
+    clock: Clock,
+    vault: Vault,
+    wakers: Wakers,
+    receipts: Arc<ReceiptKey>,
+    hubs: BTreeMap<HubId, GithubClient>,
+    drivers: Mutex<BTreeMap<SledId, mpsc::Sender<PowerCommand>>>,
+}
+
+enum PowerCommand {
+    On {
+        id: EffectId,
+        generation: Generation,
+    },
+    Off {
+        id: EffectId,
+        generation: Generation,
+    },
+    Read {
+        generation: Generation,
+    },
+}
+
+/// What a dispatcher is built from.
+pub struct DispatchConfig {
+    /// Where outcomes go.
+    pub engine: Engine,
+    /// The appliance's time.
+    pub clock: Clock,
+    /// JIT configs.
+    pub vault: Vault,
+    /// Agents that wait.
+    pub wakers: Wakers,
+    /// Signs receipts.
+    pub receipts: Arc<ReceiptKey>,
+    /// GitHub clients by App.
+    pub hubs: BTreeMap<HubId, GithubClient>,
+    /// Power drivers by sled.
+    pub drivers: Vec<(SledId, Driver)>,
+}
+
+impl DispatchConfig {
+    /// Starts one task per sled. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(self) -> Dispatcher {
+        let shared = Arc::new(Shared {
+            engine: self.engine,
+            clock: self.clock,
+            vault: self.vault,
+            wakers: self.wakers,
+            receipts: self.receipts,
+            hubs: self.hubs,
+            drivers: Mutex::default(),
+        });
+        let mut queues = BTreeMap::new();
+        for (sled, driver) in self.drivers {
+            let (queue, commands) = mpsc::channel(POWER_QUEUE);
+            queues.insert(sled, queue);
+            tokio::spawn(drive(Arc::clone(&shared), sled, driver, commands));
+        }
+        *shared
+            .drivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = queues;
+        Dispatcher {
+            shared,
+            runtime: Handle::current(),
+        }
+    }
+}
+
+impl Dispatch for Dispatcher {
+    fn begin(&self, id: EffectId, effect: &Effect) {
+        tracing::debug!(effect = effect.name(), id = id.0, "begin");
+        match effect {
+            Effect::PowerOn {
+                sled, generation, ..
+            } => {
+                self.power(
+                    *sled,
+                    PowerCommand::On {
+                        id,
+                        generation: *generation,
+                    },
+                );
+            }
+            Effect::PowerOff { sled, generation } => {
+                self.power(
+                    *sled,
+                    PowerCommand::Off {
+                        id,
+                        generation: *generation,
+                    },
+                );
+            }
+            Effect::SignReceipt {
+                sequence: _,
+                digest,
+            } => {
+                let signature = self
+                    .shared
+                    .receipts
+                    .sign(&SignedReceipt::signed_hash(digest));
+                self.spawn_report(id, async move { Outcome::Signed(signature) });
+            }
+            Effect::Mint {
+                hub,
+                scope,
+                name,
+                labels,
+                boot,
+            } => {
+                let request = JitRequest {
+                    name: name.clone(),
+                    runner_group_id: DEFAULT_RUNNER_GROUP,
+                    labels: labels.iter().map(str::to_owned).collect(),
+                    work_folder: WORK_FOLDER.to_owned(),
+                };
+                let (shared, hub, scope, boot) =
+                    (Arc::clone(&self.shared), *hub, scope.clone(), *boot);
+                self.spawn_report(id, async move {
+                    Outcome::Minted(shared.mint(hub, &scope, request, boot).await)
+                });
+            }
+            Effect::DeleteRunner {
+                hub,
+                scope,
+                name,
+                id: runner,
+                boot: _,
+            } => {
+                let (shared, hub, scope, name, runner) = (
+                    Arc::clone(&self.shared),
+                    *hub,
+                    scope.clone(),
+                    name.clone(),
+                    *runner,
+                );
+                self.spawn_report(id, async move {
+                    Outcome::Deleted(shared.delete(hub, &scope, name, runner).await)
+                });
+            }
+            Effect::LookUpJob { job, repository } => {
+                let (shared, job, repository) =
+                    (Arc::clone(&self.shared), *job, repository.to_string());
+                self.spawn_report(id, async move {
+                    Outcome::LookedUp(shared.look_up(job, repository).await)
+                });
+            }
+        }
+    }
+
+    fn read_power(&self, sled: SledId, generation: Generation) {
+        self.power(sled, PowerCommand::Read { generation });
+    }
+
+    fn wake(&self, boot: BootId) {
+        self.shared.wakers.wake(boot);
+    }
+}
+
+impl Dispatcher {
+    fn spawn_report(&self, id: EffectId, outcome: impl Future<Output = Outcome> + Send + 'static) {
+        let engine = self.shared.engine.clone();
+        self.runtime
+            .spawn(async move { report(&engine, id, outcome.await).await });
+    }
+
+    /// Queues a command for a sled's driver. What does not fit is answered as
+    /// a failure, so that it is tried again; a reading is asked for again anyway.
+    fn power(&self, sled: SledId, command: PowerCommand) {
+        let queue = {
+            let drivers = self
+                .shared
+                .drivers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            drivers.get(&sled).cloned()
+        };
+        let refused = match queue {
+            Some(queue) => match queue.try_send(command) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(command)) => (command, false),
+                Err(mpsc::error::TrySendError::Closed(command)) => (command, false),
+            },
+            None => (command, true),
+        };
+        let (command, permanent) = refused;
+        let failure = PowerFailure {
+            permanent,
+            message: if permanent {
+                "this sled has no power driver: add its power settings to the inventory".to_owned()
+            } else {
+                "its power driver is busy".to_owned()
+            },
+        };
+        match command {
+            PowerCommand::On { id, .. } => {
+                self.spawn_report(id, async move { Outcome::PoweredOn(Err(failure)) });
+            }
+            PowerCommand::Off { id, .. } => {
+                self.spawn_report(id, async move { Outcome::PoweredOff(Err(failure)) });
+            }
+            PowerCommand::Read { .. } => {}
+        }
+    }
+}
+
+/// One sled's driver: commands and readings strictly in order.
+async fn drive(
+    shared: Arc<Shared>,
+    sled: SledId,
+    mut driver: Driver,
+    mut commands: mpsc::Receiver<PowerCommand>,
+) {
+    let mut newest = Generation(0);
+    while let Some(command) = commands.recv().await {
+        match command {
+            PowerCommand::Read { generation } => {
+                let result = driver.read().await.map(reading).map_err(power_failure);
+                let event = Event::PowerRead {
+                    sled,
+                    generation,
+                    result,
+                };
+                drop(shared.engine.submit(event).await);
+            }
+            PowerCommand::On { id, generation } => {
+                newest = newest.max(generation);
+                let wanted = shared.is_wanted(sled, id, generation, newest).await;
+                let outcome = if wanted {
+                    let firmware = shared.firmware(sled).await;
+                    let done = turn_on(&mut driver, &shared.clock, firmware).await;
+                    Outcome::PoweredOn(done.map_err(power_failure))
+                } else {
+                    Outcome::Stale
+                };
+                report(&shared.engine, id, outcome).await;
+            }
+            PowerCommand::Off { id, generation } => {
+                newest = newest.max(generation);
+                let wanted = shared.is_wanted(sled, id, generation, newest).await;
+                let outcome = if wanted {
+                    let done = driver.power_off().await;
+                    Outcome::PoweredOff(done.map(drop).map_err(power_failure))
+                } else {
+                    Outcome::Stale
+                };
+                report(&shared.engine, id, outcome).await;
+            }
+        }
+    }
+    driver.close().await;
+}
+
+/// Sets network boot while the sled is off, then turns it on. A sled that is
+/// on already is left as it is: nothing would be forced any more.
+async fn turn_on(
+    driver: &mut Driver,
+    clock: &Clock,
+    firmware: Firmware,
+) -> Result<PoweredOn, PowerError> {
+    if driver.read().await? == PowerReading::On {
+        return Ok(PoweredOn {
+            at: clock.now(),
+            edge: false,
+            override_confirmed: false,
+        });
+    }
+    let boot_override = driver.set_boot_pxe(firmware).await?;
+    let at = clock.now();
+    let switched = driver.power_on().await?;
+    Ok(PoweredOn {
+        at,
+        edge: switched == Switched::Commanded,
+        override_confirmed: boot_override.confirmed,
+    })
+}
+
+const fn reading(reading: PowerReading) -> control::PowerReading {
+    match reading {
+        PowerReading::On => control::PowerReading::On,
+        PowerReading::Off => control::PowerReading::Off,
+        PowerReading::Unknown => control::PowerReading::Unknown,
+    }
+}
+
+fn power_failure(error: PowerError) -> PowerFailure {
+    let permanent = matches!(
+        error.kind(),
+        PowerErrorKind::WrongPassword | PowerErrorKind::Unsupported
+    );
+    PowerFailure {
+        permanent,
+        message: error.to_string(),
+    }
+}
+
+impl Shared {
+    /// Fences a power command at the last moment: it must still be in the
+    /// outbox, and of the newest claim.
+    async fn is_wanted(
+        &self,
+        sled: SledId,
+        id: EffectId,
+        generation: Generation,
+        newest: Generation,
+    ) -> bool {
+        let current = self
+            .engine
+            .query(move |state, _| {
+                state.is_pending(id) && state.generation(sled) == Some(generation)
+            })
+            .await;
+        generation >= newest && current.unwrap_or(false)
+    }
+
+    /// The firmware that the sled's agent reported last.
+    async fn firmware(&self, sled: SledId) -> Firmware {
+        let known = self
+            .engine
+            .query(move |state, _| state.firmware(sled))
+            .await;
+        match known.ok().flatten() {
+            Some(messages::Firmware::Bios) => Firmware::Bios,
+            Some(messages::Firmware::Uefi) | None => Firmware::Uefi,
+        }
+    }
+
+    fn hub(&self, hub: HubId) -> Result<&GithubClient, GithubFailure> {
+        self.hubs.get(&hub).ok_or_else(|| {
+            GithubFailure::Refused(
+                "its [[github]] entry is not in the configuration any more".to_owned(),
+            )
+        })
+    }
+
+    async fn mint(
+        &self,
+        hub: HubId,
+        scope: &Scope,
+        request: JitRequest,
+        boot: BootId,
+    ) -> Result<RunnerId, GithubFailure> {
+        let client = self.hub(hub)?;
+        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let runner = client
+            .generate_jitconfig(scope, request)
+            .await
+            .map_err(|error| github_failure(&error))?;
+        let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
+        self.vault.keep(boot, runner.name, config);
+        Ok(RunnerId(runner.runner_id))
+    }
+
+    async fn delete(
+        &self,
+        hub: HubId,
+        scope: &Scope,
+        name: String,
+        runner: Option<RunnerId>,
+    ) -> Result<bool, GithubFailure> {
+        let client = self.hub(hub)?;
+        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let id = match runner {
+            Some(id) => id.0,
+            None => match client.find_runner(scope.clone(), name).await {
+                Ok(Some(found)) => found.id,
+                Ok(None) => return Ok(true),
+                Err(error) => return Err(github_failure(&error)),
+            },
+        };
+        match client.delete_runner(scope, id).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Invalid => Ok(false),
+            Err(error) => Err(github_failure(&error)),
+        }
+    }
+
+    async fn look_up(&self, job: JobId, repository: String) -> Result<JobAnswer, GithubFailure> {
+        let client = self.hub(job.hub)?;
+        match client.find_job(repository, job.number).await {
+            Ok(Some(found)) => Ok(JobAnswer::Report(Box::new(job_report(&found)))),
+            Ok(None) => Ok(JobAnswer::Gone),
+            Err(error) => Err(github_failure(&error)),
+        }
+    }
+}
+
+fn github_scope(scope: &Scope) -> Result<crate::github::Scope, GithubError> {
+    match scope {
+        Scope::Org(org) => crate::github::Scope::org(org),
+        Scope::Repo(repo) => crate::github::Scope::repo(repo),
+    }
+}
+
+fn github_failure(error: &GithubError) -> GithubFailure {
+    match error.kind() {
+        ErrorKind::Conflict => GithubFailure::Conflict,
+        ErrorKind::RateLimited { retry_after_ms } => GithubFailure::RateLimited(retry_after_ms),
+        ErrorKind::Unavailable => GithubFailure::Unavailable(error.to_string()),
+        ErrorKind::Permission
+        | ErrorKind::NotFound
+        | ErrorKind::Invalid
+        | ErrorKind::Unauthorized => GithubFailure::Refused(error.to_string()),
+    }
+}

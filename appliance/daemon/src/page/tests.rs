@@ -1,0 +1,177 @@
+//! What the page must hold, whatever it looks like.
+
+use control::StatusView;
+
+use super::{CONTENT_SECURITY_POLICY, MOST_JOBS, SCRIPT, STYLE, document, fixture, live, sentence};
+
+fn page(view: &StatusView) -> String {
+    document(view)
+}
+
+#[test]
+fn text_from_outside_is_never_html() {
+    let html = page(&fixture::hostile());
+    assert!(
+        !html.contains("<script>"),
+        "only the page's own, with a src"
+    );
+    assert!(!html.contains("<img"), "an element of a stranger's");
+    assert_eq!(html.matches("<script").count(), 1);
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    // An attribute cannot be left either: every quote in it is escaped.
+    assert!(!html.contains("</script>\"'>"));
+}
+
+#[test]
+fn the_policy_holds() {
+    for view in [fixture::empty(), fixture::crowded(), fixture::hostile()] {
+        let html = page(&view);
+        for forbidden in [
+            " style=",
+            " onclick=",
+            " onload=",
+            "http://",
+            "https://",
+            "<style",
+            "javascript:",
+        ] {
+            let ours = html.replace("onerror=alert(2)", "");
+            assert!(!ours.contains(forbidden), "{forbidden}");
+        }
+    }
+    for text in [STYLE, SCRIPT] {
+        for forbidden in [
+            "@import",
+            "url(",
+            "http://",
+            "https://",
+            "innerHTML",
+            "eval(",
+        ] {
+            assert!(!text.contains(forbidden), "{forbidden}");
+        }
+    }
+    assert!(CONTENT_SECURITY_POLICY.starts_with("default-src 'none'; "));
+    assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
+}
+
+#[test]
+fn the_live_part_is_in_the_document() {
+    let view = fixture::typical();
+    let part = live(&view);
+    assert!(part.starts_with("<main id=\"live\""), "{}", &part[..60]);
+    assert!(part.ends_with("</main>"));
+    assert!(page(&view).contains(&part));
+    assert_eq!(part.matches("<main").count(), 1);
+}
+
+#[test]
+fn an_empty_appliance_says_so() {
+    let html = page(&fixture::empty());
+    for text in [
+        "No sleds yet",
+        "No pools yet",
+        "No jobs yet",
+        "no job waiting",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("class=\"unit"));
+    assert!(!html.contains("<h2>1 problem"));
+    let html = page(&fixture::fresh());
+    assert!(html.contains("runs-on: [self-hosted, linux, x64]"));
+    assert!(html.contains("never booted by this appliance"));
+}
+
+#[test]
+fn problems_come_first_with_their_way_out() {
+    let html = page(&fixture::troubled());
+    for text in [
+        "sled-03 is quarantined",
+        "3 boots in a row failed",
+        "musher sled release sled-03",
+        "sled-04 has unknown power",
+        "did not answer within 4 tries",
+        "GitHub refuses runners for pool arm64",
+        "Resource not accessible by integration",
+        "1 job waits for pool arm64, which has no sleds",
+        "The power driver of sled-05 complains",
+        "refused the password",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(html.find("sled-03 is quarantined") < html.find("id=\"rack\""));
+    assert!(html.contains("<h2>") && html.contains("5 problems"));
+    assert!(!live(&fixture::typical()).contains("problem-"));
+}
+
+#[test]
+fn every_sled_and_job_stands_there_once() {
+    let view = fixture::typical();
+    let html = page(&view);
+    for sled in &view.sleds {
+        let id = format!("id=\"sled-{}\"", sled.name);
+        assert_eq!(html.matches(&id).count(), 1, "{id}");
+    }
+    for job in &view.jobs {
+        let place = if job.state == "queued" {
+            "waiting"
+        } else {
+            "job"
+        };
+        let id = format!("id=\"{place}-{}-{}\"", job.github, job.id);
+        assert_eq!(html.matches(&id).count(), 1, "{id}");
+        assert_eq!(
+            html.matches(&format!("-{}-{}\"", job.github, job.id))
+                .count(),
+            1
+        );
+    }
+    assert!(html.contains("/api/v1/boots/1045/log"));
+    assert!(html.contains("netboot-forced"));
+    assert!(html.contains("receipt 1045"));
+}
+
+#[test]
+fn the_page_is_bounded() {
+    let view = fixture::crowded();
+    assert!(view.jobs.len() > MOST_JOBS);
+    let html = page(&view);
+    let rows = html.matches("id=\"job-").count();
+    assert!(rows < MOST_JOBS, "{rows} rows");
+    assert_eq!(html.matches("id=\"waiting-").count(), 20);
+    assert!(html.contains("more, not listed here"));
+    assert!(html.len() < 1_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn a_sentence_tells_what_goes_on() {
+    let check = |view: StatusView, expect: &str| assert_eq!(sentence::sentence(&view), expect);
+    check(fixture::empty(), "No sleds yet; no job waiting");
+    check(fixture::fresh(), "2 sleds, all off; no job waiting");
+    check(
+        fixture::typical(),
+        "2 sleds, 1 running a job, 1 booting; 4 jobs waiting to run",
+    );
+    check(
+        fixture::troubled(),
+        "5 sleds, 1 running a job, 1 booting, 1 off, 1 with unknown power, 1 quarantined; 5 jobs waiting to run",
+    );
+}
+
+#[test]
+fn extreme_times_do_no_harm() {
+    let mut view = fixture::troubled();
+    view.now = messages::Millis(u64::MAX);
+    let _ = page(&view);
+    view.now = messages::Millis(0);
+    let _ = page(&view);
+    for sled in &mut view.sleds {
+        sled.since = Some(messages::Millis(u64::MAX));
+        sled.deadline = Some(messages::Millis(0));
+    }
+    for job in &mut view.jobs {
+        job.delivered = messages::Millis(u64::MAX);
+    }
+    let _ = page(&view);
+}

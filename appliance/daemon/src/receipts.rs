@@ -1,0 +1,180 @@
+//! Checks a chain of exported receipts, with nothing taken on trust but the
+//! public key.
+
+use messages::{Digest, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode};
+use serde_json::{Value, json};
+
+use crate::admin::ReceiptsExport;
+
+/// What a check found.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// Not hex, or of the wrong length.
+    #[error("receipt {0}: it is not well-formed hex")]
+    Hex(u64),
+    /// The public key is none.
+    #[error("the public key is not 32 bytes in hex")]
+    Key,
+    /// The body is no receipt.
+    #[error("receipt {0}: its body cannot be read")]
+    Body(u64),
+    /// A receipt is missing or was added.
+    #[error("receipt {found}: receipt {expected} was expected: the chain has a gap")]
+    Gap {
+        /// The number that comes next in the chain.
+        expected: u64,
+        /// The number that was found.
+        found: u64,
+    },
+    /// It does not follow the one before.
+    #[error("receipt {0}: it does not follow the receipt before it: one of them was changed")]
+    Chain(u64),
+    /// The signature does not fit.
+    #[error("receipt {0}: its signature does not fit")]
+    Signature(u64),
+    /// Not signed.
+    #[error("receipt {0}: it is not signed (yet)")]
+    Unsigned(u64),
+}
+
+/// A receipt whose signature and place in the chain were checked.
+#[derive(Debug)]
+pub struct Verified {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// Its chain hash.
+    pub hash: Digest,
+}
+
+/// Reads bytes in hex.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    pairs
+        .iter()
+        .map(|[high, low]| u8::try_from(nibble(*high)? << 4 | nibble(*low)?).ok())
+        .collect()
+}
+
+/// Verifies receipts that follow `previous` (number and chain hash; `None`
+/// for a chain from its start) by the key in hex.
+///
+/// # Errors
+/// At the first receipt that is wrong.
+pub fn verify(
+    export: &ReceiptsExport,
+    key: &str,
+    previous: Option<(u64, Digest)>,
+) -> Result<Vec<Verified>, ReceiptError> {
+    let key = unhex(key)
+        .filter(|key| key.len() == 32)
+        .ok_or(ReceiptError::Key)?;
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
+    let (mut last, mut hash) = previous.unwrap_or((0, Digest([0; 32])));
+    let mut verified = Vec::with_capacity(export.receipts.len());
+    for entry in &export.receipts {
+        let sequence = entry.sequence;
+        let body = unhex(&entry.body).ok_or(ReceiptError::Hex(sequence))?;
+        let ReceiptRecord::V1(receipt) = decode(&body).map_err(|_| ReceiptError::Body(sequence))?;
+        if receipt.sequence != last + 1 || sequence != receipt.sequence {
+            return Err(ReceiptError::Gap {
+                expected: last + 1,
+                found: sequence,
+            });
+        }
+        if receipt.previous != hash {
+            return Err(ReceiptError::Chain(sequence));
+        }
+        let signature = entry
+            .signature
+            .as_deref()
+            .ok_or(ReceiptError::Unsigned(sequence))?;
+        let signature = unhex(signature).ok_or(ReceiptError::Hex(sequence))?;
+        key.verify(&SignedReceipt::signed_bytes(&body), &signature)
+            .map_err(|_| ReceiptError::Signature(sequence))?;
+        hash = SignedReceipt::chain_hash(&body);
+        last = sequence;
+        verified.push(Verified { receipt, hash });
+    }
+    Ok(verified)
+}
+
+/// The receipts of an export, unverified.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn read(export: &ReceiptsExport) -> Result<Vec<Receipt>, ReceiptError> {
+    export
+        .receipts
+        .iter()
+        .map(|entry| {
+            let body = unhex(&entry.body).ok_or(ReceiptError::Hex(entry.sequence))?;
+            let ReceiptRecord::V1(receipt) =
+                decode(&body).map_err(|_| ReceiptError::Body(entry.sequence))?;
+            Ok(receipt)
+        })
+        .collect()
+}
+
+/// How the boot ended, in one word.
+#[must_use]
+pub const fn outcome(receipt: &Receipt) -> &'static str {
+    match receipt.outcome {
+        Outcome::Ran => "ran",
+        Outcome::Unused { .. } => "unused",
+        Outcome::Failed { .. } => "failed",
+    }
+}
+
+/// A receipt in words and numbers that need no explanation.
+#[must_use]
+pub fn plain(receipt: &Receipt) -> Value {
+    let observed = &receipt.observed;
+    json!({
+        "sequence": receipt.sequence,
+        "previous": receipt.previous.to_string(),
+        "appliance": receipt.appliance.to_string(),
+        "made_at": receipt.made_at,
+        "sled": receipt.sled,
+        "mac": receipt.mac.to_string(),
+        "boot": receipt.boot,
+        "generation": receipt.generation,
+        "pool": receipt.pool,
+        "assurance": receipt.assurance.as_str(),
+        "outcome": outcome(receipt),
+        "reason": match &receipt.outcome {
+            Outcome::Ran => Value::Null,
+            Outcome::Unused { reason } | Outcome::Failed { reason } => reason.as_str().into(),
+        },
+        "runner_name": receipt.runner_name,
+        "runner_id": receipt.runner_id,
+        "job": receipt.job.as_ref().map(|job| json!({
+            "id": job.number,
+            "repository": job.repository,
+            "name": job.name,
+            "conclusion": job.conclusion,
+        })),
+        "observed": {
+            "power_on_at": observed.power_on_at,
+            "boot_override_confirmed": observed.boot_override_confirmed,
+            "dhcp_at": observed.dhcp_at,
+            "kernel_at": observed.kernel_at,
+            "hello_at": observed.hello_at,
+            "wiped_at": observed.wiped_at,
+            "order_at": observed.order_at,
+            "off_at": observed.off_at,
+            "power_cut": observed.power_cut,
+            "kernel_digest": observed.kernel_digest.to_string(),
+            "initramfs_digest": observed.initramfs_digest.to_string(),
+            "image_digest": observed.image_digest.to_string(),
+        },
+        "reported": {
+            "inventory": receipt.reported.inventory,
+            "wipe": receipt.reported.wipe,
+            "end": receipt.reported.end,
+        },
+    })
+}

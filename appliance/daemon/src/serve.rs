@@ -1,0 +1,419 @@
+//! `musher serve`: puts the parts together and keeps them running.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    future::Future,
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use control::{Event, Reply, State};
+use protocols::{
+    dhcp::{AddressRange, Network},
+    rmcp::CipherSuite,
+};
+use sha2::{Digest, Sha256};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    admin::Admin,
+    agents::{Agents, Wakers},
+    boot_authority::Authority,
+    config::{
+        Config, ConfigError, DriverConfig, LoadedInventory, load_config, load_inventory,
+        parse_inventory,
+    },
+    dispatch::DispatchConfig,
+    engine::{Clock, EngineConfig},
+    github::{GithubClient, GithubConfig, Secret},
+    http::Shutdown,
+    keys::Keys,
+    netboot::{LeaseTable, dhcp, router_advertisement, tftp},
+    power::{Driver, IpmiConfig},
+    store::Store,
+    vault::Vault,
+    webhook::{Hub, Webhook},
+};
+
+/// How long a lease lasts, in seconds. Sleds hold theirs for one boot.
+const LEASE_S: u32 = 24 * 3600;
+
+/// Rows of the daemon itself in the store.
+const INVENTORY_TEXT: &str = "inventory.text";
+const INVENTORY_BASE: &str = "inventory.base";
+const INVENTORY_SEEN: &str = "inventory.seen";
+
+/// Runs the appliance until it is told to stop.
+///
+/// # Errors
+/// Invalid configuration as [`ConfigError`]; anything else that keeps it from
+/// starting, with what was tried.
+pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()> {
+    forbid_core_dumps();
+    let config = load_config(config)?;
+    let state_dir = config.server.state_dir.clone();
+    make_private_dir(&state_dir)?;
+    let logs = state_dir.join("logs");
+    make_private_dir(&logs)?;
+    let keys = Keys::load(&state_dir)?;
+    let store = Store::open(&state_dir.join("musher.redb"))?;
+    let inventory = choose_inventory(&config, &store, inventory)?;
+    let hubs = start_clients(&config)?;
+
+    let clock = Clock::start();
+    let engine_config = EngineConfig {
+        appliance: keys.appliance,
+        limits: config.limits.clone(),
+        clock,
+        store: store.clone(),
+    };
+    let (engine, mut waiting) = engine_config.load()?;
+    let receipts = Arc::new(keys.receipts);
+    let (vault, wakers) = (Vault::default(), Wakers::default());
+    let listeners = Listeners::bind(&config).await?;
+
+    // What was under way is settled before anything new is decided.
+    waiting.settle(Event::Started)?;
+    match waiting.settle(Event::Inventory(inventory.inventory.clone()))? {
+        Reply::Done(Ok(())) => {}
+        Reply::Done(Err(error)) => anyhow::bail!("inventory: {error}"),
+        _ => anyhow::bail!("inventory: the core gave no answer"),
+    }
+    let numbered = number(waiting.state(), &config, &inventory, hubs)?;
+    let dispatcher = DispatchConfig {
+        engine: engine.clone(),
+        clock,
+        vault: vault.clone(),
+        wakers: wakers.clone(),
+        receipts: Arc::clone(&receipts),
+        hubs: numbered.clients,
+        drivers: numbered.drivers,
+    };
+    let worker = waiting.run(dispatcher.start())?;
+
+    let (stop, shutdown) = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    let webhook = Arc::new(Webhook::new(engine.clone(), numbered.hubs));
+    tasks.spawn(webhook.run(listeners.webhook, shutdown.clone()));
+    let admin = Arc::new(Admin {
+        engine: engine.clone(),
+        store,
+        receipts,
+        logs: logs.clone(),
+    });
+    let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
+    tasks.spawn(Arc::clone(&admin).run(listeners.admin, admin_tls, shutdown.clone()));
+    tasks.spawn(admin.run_control(listeners.control, shutdown.clone()));
+    if let (Some(listener), Some(listen)) = (listeners.sled, config.server.sled_listen) {
+        let url = format!("https://{listen}");
+        let images = inventory.images.clone();
+        let authority = Arc::new(Authority::new(
+            engine.clone(),
+            url,
+            keys.sled_tls.pin,
+            images,
+        ));
+        let agents = Arc::new(Agents {
+            engine: engine.clone(),
+            authority: Arc::clone(&authority),
+            tls: TlsAcceptor::from(Arc::clone(&keys.sled_tls.config)),
+            vault,
+            wakers,
+            logs,
+            log_limit: config.limits.log_limit_bytes,
+        });
+        tasks.spawn(agents.run(listener, shutdown.clone()));
+        spawn_netboot(&mut tasks, &config, &authority, &shutdown)?;
+    }
+    tracing::info!(
+        appliance = %keys.appliance,
+        admin = %config.server.admin_listen,
+        webhook = %config.server.webhook_listen,
+        certificate = %keys.admin_tls.fingerprint,
+        "Musher is up"
+    );
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    wait_for_stop().await?;
+    tracing::info!("stopping; sleds go on and are picked up at the next start");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stop.stop();
+    while tasks.join_next().await.is_some() {}
+    engine.stop();
+    drop(tokio::task::spawn_blocking(move || worker.join()).await);
+    drop(fs::remove_file(control_socket(&state_dir)));
+    Ok(())
+}
+
+/// Where the other commands reach the daemon.
+#[must_use]
+pub fn control_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}
+
+/// A crash must not write keys or JIT configs to disk.
+fn forbid_core_dumps() {
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if rustix::process::setrlimit(rustix::process::Resource::Core, none).is_err() {
+        tracing::warn!("core dumps cannot be switched off: a crash could write secrets to disk");
+    }
+}
+
+fn make_private_dir(path: &Path) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(path)
+        .with_context(|| format!("create folder {}", path.display()))
+}
+
+/// The inventory file when it is new, else what was applied last.
+fn choose_inventory(
+    config: &Config,
+    store: &Store,
+    file: Option<&Path>,
+) -> anyhow::Result<LoadedInventory> {
+    if let Some(file) = file {
+        let loaded = load_inventory(config, file)?;
+        let seen = Sha256::digest(loaded.text.as_bytes()).to_vec();
+        if store.local(INVENTORY_SEEN)?.as_deref() != Some(seen.as_slice()) {
+            store.set_local(INVENTORY_TEXT, loaded.text.as_bytes())?;
+            store.set_local(INVENTORY_BASE, loaded.base.to_string_lossy().as_bytes())?;
+            store.set_local(INVENTORY_SEEN, &seen)?;
+            tracing::info!(file = %file.display(), "inventory applied");
+            return Ok(loaded);
+        }
+    }
+    let text = store
+        .local(INVENTORY_TEXT)?
+        .map(String::from_utf8)
+        .transpose()?
+        .unwrap_or_default();
+    let base = store
+        .local(INVENTORY_BASE)?
+        .map(String::from_utf8)
+        .transpose()?
+        .unwrap_or_default();
+    Ok(parse_inventory(
+        config,
+        Path::new("(stored inventory)"),
+        text,
+        PathBuf::from(base),
+    )?)
+}
+
+fn start_clients(config: &Config) -> anyhow::Result<Vec<(String, GithubClient)>> {
+    let mut clients = Vec::new();
+    for github in &config.github {
+        let client = GithubClient::start(client_config(config, github)?)
+            .map_err(|error| ConfigError::value(&config.file, "github", error.to_string()))?;
+        clients.push((github.name.clone(), client));
+    }
+    Ok(clients)
+}
+
+/// The client's settings of one `[[github]]` entry.
+///
+/// # Errors
+/// When its private key is not text.
+pub fn client_config(
+    config: &Config,
+    github: &crate::config::Github,
+) -> Result<GithubConfig, ConfigError> {
+    let pem = String::from_utf8(github.private_key.to_vec()).map_err(|_| {
+        let message = format!("the private key of \"{}\" is not PEM text", github.name);
+        ConfigError::value(&config.file, "github.private_key_path", message)
+    })?;
+    Ok(GithubConfig {
+        name: github.name.clone(),
+        api_url: github.api_url.clone(),
+        app_id: github.app_id,
+        private_key_pem: Secret::new(pem),
+        ca_file: github.ca_file.clone(),
+    })
+}
+
+struct Listeners {
+    webhook: TcpListener,
+    admin: TcpListener,
+    sled: Option<TcpListener>,
+    control: UnixListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        use anyhow::Context;
+        let server = &config.server;
+        let bind = |key: &'static str, address: std::net::SocketAddr| async move {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("listen on {key} {address}"))
+        };
+        let webhook = bind("server.webhook_listen", server.webhook_listen).await?;
+        let admin = bind("server.admin_listen", server.admin_listen).await?;
+        let sled = match server.sled_listen {
+            Some(address) => Some(bind("server.sled_listen", address.into()).await?),
+            None => None,
+        };
+        // The database's lock proves that no other daemon uses this socket.
+        let path = control_socket(&server.state_dir);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove stale {}", path.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let control =
+            UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Self {
+            webhook,
+            admin,
+            sled,
+            control,
+        })
+    }
+}
+
+/// Apps and sleds by the core's numbers.
+struct Numbered {
+    clients: BTreeMap<messages::HubId, GithubClient>,
+    hubs: Vec<Hub>,
+    drivers: Vec<(messages::SledId, Driver)>,
+}
+
+fn number(
+    state: &State,
+    config: &Config,
+    inventory: &LoadedInventory,
+    named: Vec<(String, GithubClient)>,
+) -> anyhow::Result<Numbered> {
+    let mut numbered = Numbered {
+        clients: BTreeMap::new(),
+        hubs: Vec::new(),
+        drivers: Vec::new(),
+    };
+    for ((name, client), github) in named.into_iter().zip(&config.github) {
+        let id = state
+            .hub_id(&name)
+            .ok_or_else(|| anyhow::anyhow!("github \"{name}\": the core has no number for it"))?;
+        numbered.clients.insert(id, client);
+        numbered.hubs.push(Hub {
+            id,
+            name,
+            secret: github.webhook_secret.clone(),
+        });
+    }
+    for power in &inventory.power {
+        let id = state.sled_id(&power.sled).ok_or_else(|| {
+            anyhow::anyhow!("sled \"{}\": the core has no number for it", power.sled)
+        })?;
+        numbered
+            .drivers
+            .push((id, driver(&power.sled, &power.driver)?));
+    }
+    Ok(numbered)
+}
+
+fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
+    match config {
+        DriverConfig::Ipmi {
+            address,
+            username,
+            password,
+            cipher,
+        } => {
+            let suite = CipherSuite::try_from(*cipher)
+                .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
+            let ipmi = IpmiConfig::new(*address, username, password, suite)
+                .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
+            Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
+        }
+    }
+}
+
+fn spawn_netboot(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    authority: &Arc<Authority>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let server = &config.server;
+    let (Some(interface), Some(listen), Some(dhcp)) = (
+        server.sled_interface.clone(),
+        server.sled_listen,
+        &config.dhcp,
+    ) else {
+        return Ok(());
+    };
+    let range = AddressRange::new(dhcp.first, dhcp.last)?;
+    let leases = LeaseTable::new(range, &[*listen.ip()], LEASE_S);
+    let network = Network {
+        server: *listen.ip(),
+        netmask: dhcp.netmask,
+        gateway: dhcp.gateway,
+        dns: dhcp.dns.clone(),
+        lease_seconds: LEASE_S,
+    };
+    let dhcp_config = dhcp::Config {
+        interface: interface.clone(),
+        network,
+        http: listen,
+    };
+    let files = tftp::BootPrograms::load(&server.ipxe_dir)?;
+    let tftp_config = tftp::Config {
+        interface: interface.clone(),
+        server: *listen.ip(),
+        files,
+    };
+    let run = dhcp::run(
+        dhcp_config,
+        Arc::clone(authority),
+        leases.clone(),
+        shutdown.clone().wait(),
+    );
+    tasks.spawn(named("DHCP", run));
+    let run = tftp::run(
+        tftp_config,
+        Arc::clone(authority),
+        leases,
+        shutdown.clone().wait(),
+    );
+    tasks.spawn(named("TFTP", run));
+    let stop = shutdown.clone().wait();
+    tasks.spawn(named("router advertisement", async move {
+        router_advertisement::run(&interface, stop).await
+    }));
+    Ok(())
+}
+
+/// A netboot server that ends with an error leaves the rest running, loudly.
+async fn named<E: std::fmt::Display>(
+    name: &'static str,
+    server: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = server.await {
+        tracing::error!(server = name, %error, "a netboot server stopped: sleds cannot boot");
+    }
+}
+
+async fn wait_for_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! JIT configs between minting and hand-over: in memory only, one per boot.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use messages::{BootId, Secret};
+
+/// At most this many at once; more than any rack boots together.
+const CAPACITY: usize = 4096;
+
+/// Keeps JIT configs by boot. Clones share it.
+#[derive(Clone, Default)]
+pub struct Vault(Arc<Mutex<BTreeMap<BootId, (String, Secret)>>>);
+
+impl Vault {
+    /// Keeps the config of a boot's runner; an earlier one is dropped.
+    pub fn keep(&self, boot: BootId, runner_name: String, config: Secret) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= CAPACITY {
+            kept.pop_first();
+        }
+        kept.insert(boot, (runner_name, config));
+    }
+
+    /// The config of this runner, if it is here.
+    #[must_use]
+    pub fn get(&self, boot: BootId, runner_name: &str) -> Option<Secret> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, config) = kept.get(&boot)?;
+        (name == runner_name).then(|| config.clone())
+    }
+
+    /// Drops the config of a boot: its agent has it.
+    pub fn forget(&self, boot: BootId) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&boot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_is_given_for_its_own_runner_only() {
+        let vault = Vault::default();
+        vault.keep(BootId(1), "a".into(), Secret::new("x".into()));
+        assert!(vault.get(BootId(1), "b").is_none());
+        assert!(vault.get(BootId(2), "a").is_none());
+        assert_eq!(vault.get(BootId(1), "a").unwrap().expose(), "x");
+        vault.forget(BootId(1));
+        assert!(vault.get(BootId(1), "a").is_none());
+    }
+}

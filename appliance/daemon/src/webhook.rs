@@ -1,0 +1,363 @@
+//! The webhook receiver: verify the raw bytes, commit, then answer 200.
+//!
+//! | answer | when |
+//! | --- | --- |
+//! | 200 `{"result": …}` | the delivery and its effect are on disk, or it asks for nothing |
+//! | 400 | not JSON, or a required field or header is missing |
+//! | 401 | no signature, or a wrong one; nothing was parsed |
+//! | 404 | any other path |
+//! | 408 | the body came too slowly |
+//! | 413 | more than 25 MB, GitHub's own cap |
+//! | 503 with Retry-After | it could not be stored, or too many unverified bytes are in flight |
+//!
+//! It decides nothing about jobs: what a delivery means is for `control`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use control::{DeliveryResult, Event, Hook, JobReport, Labels, Reply, Source};
+use http_body_util::BodyExt;
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
+};
+use messages::{DeliveryKey, HubId, RunnerId};
+use sha2::{Digest, Sha256};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    engine::{Engine, EngineError},
+    http::{Answer, Connections, Shutdown, json, serve_connection, text},
+    payload::{self, JobAction, JobPayload, Payload},
+};
+
+/// GitHub caps payloads at 25 MB (GitHub docs, "Webhook events and payloads").
+const MAX_BODY: usize = 25 * 1024 * 1024;
+
+/// Unverified bytes in flight over all connections, in KiB.
+const BUDGET_KIB: usize = 64 * 1024;
+
+/// GitHub gives up after 10 s, so a body that takes longer helps nobody.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Connections at once. GitHub sends few in parallel; slow ones are cut by
+/// deadlines.
+const CONNECTIONS: usize = 1024;
+
+/// Longest delivery id that is looked at, in bytes. A GUID has 36.
+const MAX_DELIVERY_ID: usize = 128;
+
+/// One App's way in.
+pub struct Hub {
+    /// The App's number in the core.
+    pub id: HubId,
+    /// Its configured name, part of its path.
+    pub name: String,
+    /// Its webhook secret.
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
+/// The receiver.
+pub struct Webhook {
+    /// Where events go.
+    pub engine: Engine,
+    /// The Apps; the first one also answers the bare path.
+    pub hubs: Vec<Hub>,
+    budget: Arc<Semaphore>,
+}
+
+impl Webhook {
+    /// A receiver for these Apps.
+    #[must_use]
+    pub fn new(engine: Engine, hubs: Vec<Hub>) -> Self {
+        Self {
+            engine,
+            hubs,
+            budget: Arc::new(Semaphore::new(BUDGET_KIB)),
+        }
+    }
+
+    /// Accepts connections until the appliance stops.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, shutdown: Shutdown) {
+        let connections = Connections::at_most(CONNECTIONS);
+        loop {
+            let Some(place) = connections.place().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.clone().wait() => return,
+            };
+            let Ok((stream, peer)) = accepted else {
+                // Out of descriptors, or the peer is gone already.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            drop(stream.set_nodelay(true));
+            let (webhook, shutdown) = (Arc::clone(&self), shutdown.clone());
+            tokio::spawn(async move {
+                serve_connection(stream, shutdown, |request| webhook.answer(peer, request)).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        if path == "/healthz" {
+            return self.health(request.method()).await;
+        }
+        let hub = match path.strip_prefix("/api/webhook") {
+            Some("") => self.hubs.first(),
+            Some(rest) => rest
+                .strip_prefix('/')
+                .and_then(|name| self.hubs.iter().find(|hub| hub.name == name)),
+            None => None,
+        };
+        let Some(hub) = hub else {
+            return text(StatusCode::NOT_FOUND, "not found");
+        };
+        if request.method() != Method::POST {
+            return not_allowed("POST");
+        }
+        match self.deliver(hub, request).await {
+            Ok(result) => json(
+                StatusCode::OK,
+                &serde_json::json!({ "result": result.as_str() }),
+            ),
+            Err(refusal) => {
+                tracing::info!(%peer, status = refusal.status().as_u16(), "delivery refused: {refusal}");
+                refusal.answer()
+            }
+        }
+    }
+
+    async fn health(&self, method: &Method) -> Answer {
+        if method != Method::GET && method != Method::HEAD {
+            return not_allowed("GET, HEAD");
+        }
+        match self.engine.query(|_, _| ()).await {
+            Ok(()) => text(StatusCode::OK, "ok"),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        }
+    }
+
+    async fn deliver(
+        &self,
+        hub: &Hub,
+        request: Request<Incoming>,
+    ) -> Result<DeliveryResult, Refusal> {
+        let (head, body) = request.into_parts();
+        let declared = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok());
+        if declared
+            .and_then(|text| text.parse::<u64>().ok())
+            .is_some_and(|n| n > MAX_BODY as u64)
+        {
+            return Err(Refusal::TooLarge);
+        }
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let body = self.read(body).await?;
+        let signature = header("x-hub-signature-256").ok_or(Refusal::Unsigned)?;
+        protocols::webhook::verify(&hub.secret, &body.bytes, signature)
+            .map_err(|_| Refusal::BadSignature)?;
+        let id = header("x-github-delivery").ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
+        let event = header("x-github-event").ok_or(Refusal::MissingHeader("X-GitHub-Event"))?;
+        let key = delivery_key(id).ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
+        let payload = payload::parse(event, &body.bytes).map_err(Refusal::Payload)?;
+        drop(body);
+        let hook = hook(payload);
+        let event = Event::Delivery {
+            key,
+            hub: hub.id,
+            source: Source::Tunnel,
+            hook,
+        };
+        match self.engine.submit(event).await {
+            Ok(Reply::Delivery(DeliveryResult::Full)) => Err(Refusal::Full),
+            Ok(Reply::Delivery(result)) => {
+                tracing::info!(delivery = id, result = result.as_str(), "delivery");
+                Ok(result)
+            }
+            Ok(_) | Err(EngineError::NotStored | EngineError::Stopped) => Err(Refusal::NotStored),
+        }
+    }
+
+    /// Reads a body within its deadline. Bytes are charged as they arrive, not
+    /// as they are announced, so that slow senders cannot shut others out.
+    async fn read(&self, mut body: Incoming) -> Result<Charged, Refusal> {
+        let deadline = Instant::now() + BODY_DEADLINE;
+        let mut charged = Charged {
+            bytes: Vec::new(),
+            permits: None,
+        };
+        let mut paid = 0;
+        loop {
+            let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
+                Err(_) => return Err(Refusal::Slow),
+                Ok(None) => break,
+                Ok(Some(Err(_))) => return Err(Refusal::Broken),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(data): Result<Bytes, _> = frame.into_data() else {
+                continue;
+            };
+            let length = charged.bytes.len() + data.len();
+            if length > MAX_BODY {
+                return Err(Refusal::TooLarge);
+            }
+            let owed = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX) - paid;
+            if owed > 0 {
+                let permit = Arc::clone(&self.budget)
+                    .try_acquire_many_owned(owed)
+                    .map_err(|_| Refusal::Busy)?;
+                match &mut charged.permits {
+                    Some(permits) => permits.merge(permit),
+                    None => charged.permits = Some(permit),
+                }
+                paid += owed;
+            }
+            charged.bytes.extend_from_slice(&data);
+        }
+        Ok(charged)
+    }
+}
+
+/// A body with its share of the budget.
+struct Charged {
+    bytes: Vec<u8>,
+    permits: Option<OwnedSemaphorePermit>,
+}
+
+fn not_allowed(methods: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
+    answer
+}
+
+/// Why a delivery is not taken.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("X-Hub-Signature-256 is missing: set a secret for the App's webhook")]
+    Unsigned,
+    #[error(
+        "X-Hub-Signature-256 does not fit the body: is the webhook's secret the same on both sides?"
+    )]
+    BadSignature,
+    #[error("header {0} is missing or unreadable")]
+    MissingHeader(&'static str),
+    #[error("{0}")]
+    Payload(payload::PayloadError),
+    #[error("the body is larger than 25 MB")]
+    TooLarge,
+    #[error("the body came too slowly")]
+    Slow,
+    #[error("the body ended early")]
+    Broken,
+    #[error("too much is being received at once: come again")]
+    Busy,
+    #[error("the queue is full: come again")]
+    Full,
+    #[error("it cannot be stored now: come again")]
+    NotStored,
+}
+
+impl Refusal {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unsigned | Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::MissingHeader(_) | Self::Payload(_) | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy | Self::Full | Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let error = serde_json::json!({ "error": self.to_string() });
+        let mut answer = json(self.status(), &error);
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        answer
+    }
+}
+
+/// GitHub's GUID as a number; any other id by its hash.
+fn delivery_key(id: &str) -> Option<DeliveryKey> {
+    if id.is_empty() || id.len() > MAX_DELIVERY_ID {
+        return None;
+    }
+    let digits: String = id.chars().filter(|c| *c != '-').collect();
+    if id.len() == 36
+        && digits.len() == 32
+        && let Ok(number) = u128::from_str_radix(&digits, 16)
+    {
+        return Some(DeliveryKey(number));
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::digest(id.as_bytes())[..16]);
+    Some(DeliveryKey(u128::from_be_bytes(bytes)))
+}
+
+fn hook(payload: Payload) -> Hook {
+    match payload {
+        Payload::Ping => Hook::Ping,
+        Payload::Other => Hook::Other,
+        Payload::WorkflowJob(job) => Hook::Job(Box::new(job_report(&job))),
+    }
+}
+
+/// GitHub's words in those of the core.
+pub(crate) fn job_report(job: &JobPayload) -> JobReport {
+    // A queued job may carry the runner of an earlier attempt.
+    let runs = matches!(job.action, JobAction::InProgress | JobAction::Completed);
+    let runner = job.runner_id.filter(|_| runs).map(|id| {
+        (
+            RunnerId(id),
+            job.runner_name.as_deref().unwrap_or("(unnamed)").into(),
+        )
+    });
+    JobReport {
+        number: job.job_id,
+        action: match job.action {
+            JobAction::Queued => control::JobAction::Queued,
+            JobAction::Waiting => control::JobAction::Waiting,
+            JobAction::InProgress => control::JobAction::InProgress,
+            JobAction::Completed => control::JobAction::Completed,
+        },
+        repository: job.repository.as_str().into(),
+        name: job.name.as_str().into(),
+        workflow: job.workflow_name.as_deref().unwrap_or_default().into(),
+        run_id: job.run_id,
+        run_attempt: job.run_attempt,
+        labels: Labels::new(job.labels.iter().map(String::as_str)),
+        runner,
+        conclusion: job.conclusion.as_deref().map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivery_ids_are_told_apart() {
+        let guid = delivery_key("72d3162e-cc78-11e3-81ab-4c9367dc0958").unwrap();
+        assert_eq!(guid, DeliveryKey(0x72d3_162e_cc78_11e3_81ab_4c93_67dc_0958));
+        assert_ne!(delivery_key("one"), delivery_key("two"));
+        assert_eq!(delivery_key(""), None);
+        assert_eq!(delivery_key(&"x".repeat(129)), None);
+    }
+}
