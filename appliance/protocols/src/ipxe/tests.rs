@@ -72,6 +72,8 @@ fn command_lines_cannot_act() {
     check("a=\"b c\"", Err(ValueError::Character('"')));
     check("a\\", Err(ValueError::Character('\\')));
     check(&"x".repeat(2001), Err(ValueError::TooLong { bytes: 2001 }));
+    let shown = alloc::format!("{:?}", CommandLine::parse("ticket=0123"));
+    assert_eq!(shown, "Ok(CommandLine(11 bytes))");
 }
 
 #[test]

@@ -21,25 +21,25 @@ use protocols::dhcp::{AddressRange, Network};
 
 const INSIDE: &str = "MUSHER_NETBOOT_INSIDE";
 /// Our side of the pair.
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Where boot files are served by HTTP.
-pub const HTTP: SocketAddrV4 = SocketAddrV4::new(SERVER, 8480);
+pub(crate) const HTTP: SocketAddrV4 = SocketAddrV4::new(SERVER, 8480);
 /// The sled's MAC address.
-pub const MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0x77, 0, 1]);
+pub(crate) const MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0x77, 0, 1]);
 /// The ticket's token.
-pub const TOKEN: &str = "00112233445566778899aabbccddeeff";
+pub(crate) const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
 /// Answers from a table that the test writes; what is not there is unknown.
 #[derive(Default)]
-pub struct Authority {
+pub(crate) struct Authority {
     answers: Mutex<HashMap<MacAddress, BootAnswer>>,
     /// Every question, in order.
-    pub questions: Mutex<Vec<BootQuestion>>,
+    pub(crate) questions: Mutex<Vec<BootQuestion>>,
 }
 
 impl Authority {
     /// Sets what `mac` gets from now on.
-    pub fn set(&self, mac: MacAddress, answer: BootAnswer) {
+    pub(crate) fn set(&self, mac: MacAddress, answer: BootAnswer) {
         self.answers.lock().unwrap().insert(mac, answer);
     }
 }
@@ -60,13 +60,13 @@ impl BootAuthority for Authority {
 }
 
 /// The running pair with our servers.
-pub struct Lab {
+pub(crate) struct Lab {
     /// What the servers ask.
-    pub authority: Arc<Authority>,
+    pub(crate) authority: Arc<Authority>,
     /// What the servers lease.
-    pub leases: LeaseTable,
+    pub(crate) leases: LeaseTable,
     /// Scratch folder; holds `kernel`, `initramfs`, `undionly.kpxe`, `snponly.efi`.
-    pub folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     peer: Child,
     _runtime: tokio::runtime::Runtime,
 }
@@ -80,7 +80,7 @@ impl Drop for Lab {
 }
 
 /// Runs `body` in namespaces of its own; `test` is the name of the test.
-pub fn in_namespace(test: &str, body: impl FnOnce(&Lab)) {
+pub(crate) fn in_namespace(test: &str, body: impl FnOnce(&Lab)) {
     if std::env::var_os(INSIDE).is_some() {
         body(&Lab::start());
         return;
@@ -105,7 +105,7 @@ pub fn in_namespace(test: &str, body: impl FnOnce(&Lab)) {
 }
 
 /// Octets without a pattern that a transfer error could hide in.
-pub fn content(bytes: u32, seed: u32) -> Vec<u8> {
+pub(crate) fn content(bytes: u32, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         // xorshift32
@@ -221,7 +221,7 @@ impl Lab {
     }
 
     /// A live ticket for the sled.
-    pub fn offer(&self) -> BootAnswer {
+    pub(crate) fn offer(&self) -> BootAnswer {
         BootAnswer::Offer(BootOffer {
             token: BootToken::parse(TOKEN).expect("token"),
             kernel: self.path("kernel"),
@@ -231,12 +231,12 @@ impl Lab {
     }
 
     /// A path in the scratch folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs a client in the second namespace.
-    pub fn client(&self, program: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn client(&self, program: &str, arguments: &[&str]) -> Output {
         let output = Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.peer.id()))
             .arg(program)
@@ -254,7 +254,7 @@ impl Lab {
     }
 
     /// Runs a client that must succeed; gives its standard output.
-    pub fn client_ok(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn client_ok(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.client(program, arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{program} {arguments:?}: {text}");
@@ -262,7 +262,7 @@ impl Lab {
     }
 
     /// Runs udhcpc once with more options; gives what its script saw.
-    pub fn udhcpc(&self, options: &[&str]) -> Option<HashMap<String, String>> {
+    pub(crate) fn udhcpc(&self, options: &[&str]) -> Option<HashMap<String, String>> {
         let (script, result) = (self.path("udhcpc.sh"), self.path("udhcpc.result"));
         let text = format!(
             "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nip address replace $ip/24 dev $interface\n\
@@ -292,7 +292,7 @@ impl Lab {
     }
 
     /// Gets the sled an address with the live ticket set.
-    pub fn arm(&self) {
+    pub(crate) fn arm(&self) {
         self.authority.set(MAC, self.offer());
         self.udhcpc(&[]).expect("a lease by udhcpc");
     }
@@ -324,7 +324,7 @@ async fn answer(
 
 /// Waits for `condition`, and fails when it does not come true in time.
 #[track_caller]
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
@@ -334,7 +334,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 
 /// Fails unless both files are the same, octet by octet.
 #[track_caller]
-pub fn assert_same(ours: &Path, theirs: &Path) {
+pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
     let read = |path: &Path| {
         std::fs::read(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
     };
