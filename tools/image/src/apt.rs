@@ -112,11 +112,12 @@ impl Apt {
     /// A package that the suite does not have, or an archive out of reach.
     pub(crate) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let folder = self.root.join("packages");
+        // It prints nothing for a file that is in its working directory already.
         let mut command = self.program("apt-get");
         command
             .args(["--print-uris", "download"])
             .args(packages)
-            .current_dir(&folder);
+            .current_dir(self.root.join("lists"));
         let uris = run::text(&mut command).context("look packages up in Debian's lists")?;
         let mut found = Vec::new();
         for package in packages {

@@ -142,14 +142,8 @@ fn squash(plan: &Plan, tar: &Path) -> Result<()> {
     beside.push(".new");
     let mut command = run::command("mksquashfs");
     command.arg("-").arg(&beside);
-    command.args([
-        "-tar",
-        "-noappend",
-        "-no-progress",
-        "-quiet",
-        "-mkfs-time",
-        "0",
-    ]);
+    command.args(["-tar", "-noappend", "-no-progress", "-quiet"]);
+    command.args(["-mkfs-time", "0", "-all-time", "0"]);
     command.args(["-root-mode", "755", "-root-uid", "0", "-root-gid", "0"]);
     match plan.compressor {
         Compressor::Zstd => command.args(["-comp", "zstd", "-Xcompression-level", "19"]),
@@ -171,7 +165,7 @@ fn busybox_root(plan: &Plan, root: &Path) -> Result<()> {
     let busybox = userland::find(&unpacked, "bin/busybox")?.canonicalize()?;
     let bytes = files::read(&busybox)?;
     for folder in [
-        "bin", "sbin", "usr/bin", "usr/sbin", "dev", "proc", "sys", "run", "mnt", "var",
+        "bin", "sbin", "usr/bin", "usr/sbin", "dev", "proc", "sys", "run", "mnt", "var", "home",
     ] {
         files::make_dir(&root.join(folder))?;
     }
@@ -181,7 +175,10 @@ fn busybox_root(plan: &Plan, root: &Path) -> Result<()> {
     }
     files::make_dir(&root.join("root"))?;
     files::set_mode(&root.join("root"), 0o700)?;
-    files::write(&root.join("bin/busybox"), &bytes, 0o755)?;
+    // Set-user-id root for su. Every applet that needs no root drops it at
+    // once (busybox's FEATURE_SUID); a copy for su alone would not do, as the
+    // shell runs applets from its own file before it looks at PATH.
+    files::write(&root.join("bin/busybox"), &bytes, 0o4755)?;
     let applets = run::text(run::command(&busybox).arg("--list-full"))?;
     for applet in applets
         .lines()
@@ -195,25 +192,25 @@ fn busybox_root(plan: &Plan, root: &Path) -> Result<()> {
             symlink("/bin/busybox", &path).with_context(|| format!("link {}", path.display()))?;
         }
     }
-    // A copy of its own for su keeps the set-user-id bit away from every
-    // other applet; squashfs stores the bytes once.
-    fs::remove_file(root.join("bin/su")).context("busybox has no su")?;
-    files::write(&root.join("bin/su"), &bytes, 0o4755)?;
     files::write(&root.join("usr/bin/sudo"), SUDO.as_bytes(), 0o755)?;
     for (path, text) in SETTINGS {
         files::write(&root.join(path), text.as_bytes(), 0o644)?;
     }
+    files::write(&root.join("etc/shadow"), SHADOW.as_bytes(), 0o600)?;
     Ok(())
 }
 
 /// Root's password is empty on purpose: a job may become root, and a sled
-/// that ran one is wiped before anything else uses it.
+/// that ran one is wiped before anything else uses it. It is kept out of
+/// /etc/passwd because busybox finds no user id there behind an empty field.
+const SHADOW: &str = "root::1:0:99999:7:::\nnobody:!:1:0:99999:7:::\nrunner:!:1:0:99999:7:::\n";
+
 const SETTINGS: &[(&str, &str)] = &[
     (
         "etc/passwd",
-        "root::0:0:root:/root:/bin/sh\n\
-         nobody:!:65534:65534:nobody:/nonexistent:/bin/false\n\
-         runner:!:1001:1001:runner:/home/runner:/bin/sh\n",
+        "root:x:0:0:root:/root:/bin/sh\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\
+         runner:x:1001:1001:runner:/home/runner:/bin/sh\n",
     ),
     (
         "etc/group",
@@ -235,7 +232,8 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// The common forms of sudo(8) over su(1). su takes one string for the shell,
-/// so each argument is quoted for it.
+/// so each argument is quoted for it. Another user than root is reached by way
+/// of root, who needs no password for it.
 const SUDO: &str = r#"#!/bin/sh
 user=root
 while [ $# -gt 0 ]; do
@@ -249,13 +247,17 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ $# -gt 0 ] || { echo "usage: sudo [-u USER] COMMAND [ARGUMENT...]" >&2; exit 1; }
-line=
-for word in "$@"; do
-    # The x keeps trailing newlines that command substitution would drop.
-    word=$(printf '%sx' "$word" | sed "s/'/'\\\\''/g")
-    line="$line '${word%x}'"
-done
-exec su "$user" -c "exec$line"
+quote() {
+    line=exec
+    for word in "$@"; do
+        # The x keeps trailing newlines that command substitution would drop.
+        word=$(printf '%sx' "$word" | sed "s/'/'\\\\''/g")
+        line="$line '${word%x}'"
+    done
+}
+quote "$@"
+[ "$user" = root ] || quote su "$user" -c "$line"
+exec su root -c "$line"
 "#;
 
 #[cfg(test)]
@@ -289,7 +291,10 @@ mod tests {
             &["printf", "%s,", "a b", "it's", "$HOME"],
             "root|a b,it's,$HOME,",
         );
-        check(&["-u", "runner", "printf", "%s", "line\n"], "runner|line\n");
+        check(
+            &["-u", "runner", "printf", "%s", "line\n"],
+            "root|runner|line\n",
+        );
         check(&["-E", "--", "printf", "%s", "-n"], "root|-n");
         check(&["sh", "-c", "exit 0"], "root|");
         check(&[], "");

@@ -229,13 +229,16 @@ impl Drop for Lab {
 }
 
 /// Takes the lab in this directory down, whoever brought it up: no machine,
-/// simulator or other process of its namespace stays. Disks and logs do.
+/// simulator or other process of its namespace stays. Disks and logs do. A lab
+/// that is down already is left as it is.
 ///
 /// # Errors
 /// No lab was ever here, a process that does not end, or a namespace that
 /// cannot be deleted.
-pub(crate) fn take_down(dir: &Path) -> Result<()> {
+pub fn take_down(dir: &Path) -> Result<()> {
     let record = LabRecord::read(dir)?;
+    let dir = dir.canonicalize().context("find the lab's directory")?;
+    let dir = dir.as_path();
     let alone = SledDir(dir.to_path_buf());
     let _alone = alone.lock("down.lock")?;
     let namespace = &record.namespace;

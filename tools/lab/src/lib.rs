@@ -35,7 +35,7 @@ pub mod warden;
 pub use acceleration::Acceleration;
 pub use config::{DiskBus, Firmware, LabConfig, SledConfig};
 pub use direct::{DirectBoot, DirectBootReport, direct_boot};
-pub use lab::{Lab, SledStatus};
+pub use lab::{Lab, SledStatus, take_down};
 pub use namespace::Mode;
 pub use record::LabSled;
 

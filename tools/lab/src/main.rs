@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use musher_lab::{
     Acceleration, DirectBoot, DiskBus, Firmware, Lab, LabConfig, Mode, SledConfig, chassis,
-    direct_boot, keeper, warden,
+    direct_boot, keeper, take_down, warden,
 };
 
 /// QEMU sleds behind simulated BMCs on a bridge of their own.
@@ -136,7 +136,7 @@ struct Direct {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Up(wish) => up(&wish),
-        Command::Down { dir } => Lab::open(&dir).and_then(Lab::down),
+        Command::Down { dir } => take_down(&dir),
         Command::Status { dir, json } => Lab::open(&dir).and_then(|lab| show(&lab, json)),
         Command::Exec { dir, words } => return exec(&dir, &words),
         Command::DirectBoot(wish) => direct(&wish),
