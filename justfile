@@ -49,7 +49,7 @@ demo *ARGUMENTS: programs images
 # Take down what `demo --keep` left running.
 demo-down DIR="target/demo":
     cargo build --quiet --locked --package musher-demo --package musher-lab
-    target/debug/musher-demo --down --dir {{ DIR }}
+    target/debug/musher-demo down --dir {{ DIR }}
 
 # Replay one seed of the simulation, telling everything that happens.
 sim SEED:

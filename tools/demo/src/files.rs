@@ -1,0 +1,200 @@
+//! The files that a rig's programs read: keys, secrets, `musher.toml`,
+//! `inventory.toml`, `fakehub.toml`. Secrets get mode 0600 from the start.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use musher_lab::LabSled;
+
+/// Where Musher takes deliveries, inside the rig's namespace.
+pub(crate) const WEBHOOK_LISTEN: &str = "127.0.0.1:8400";
+/// Where Musher's page is, inside the rig's namespace.
+pub(crate) const ADMIN_LISTEN: &str = "127.0.0.1:8443";
+/// The stand-in's API, and its control routes.
+pub(crate) const HUB_API: &str = "127.0.0.1:9400";
+/// What sleds reach of the stand-in.
+const HUB_SLEDS: &str = "10.77.0.1:9401";
+/// Boot files and the agent API.
+const SLED_LISTEN: &str = "10.77.0.1:8480";
+/// The App's number.
+const APP_ID: u64 = 123_456;
+/// The runner release that the stub stands for.
+const RUNNER_VERSION: &str = "2.335.0";
+
+/// Labels of the rig's only pool.
+pub const RUNNER_LABELS: [&str; 3] = ["self-hosted", "linux", "x64"];
+
+/// `[deadlines]` of `musher.toml`, in seconds; those not named stay at their
+/// defaults. Keys are the configuration's own, such as `netboot_s`.
+pub type Deadlines = Vec<(&'static str, u64)>;
+
+/// A rig's folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn musher_config(&self) -> PathBuf {
+        self.path("musher.toml")
+    }
+
+    pub(crate) fn inventory(&self) -> PathBuf {
+        self.path("inventory.toml")
+    }
+
+    pub(crate) fn hub_config(&self) -> PathBuf {
+        self.path("fakehub.toml")
+    }
+
+    /// Makes the App's key pair and the webhook's secret.
+    pub(crate) fn write_secrets(&self) -> Result<()> {
+        let private = self.path("gh-app.pem");
+        // The file exists with its mode before the key is in it.
+        write_secret(&private, "")?;
+        openssl(&["genrsa", "-traditional", "-out"], &private)?;
+        let public = self.path("gh-app.pub.pem");
+        let input = private.to_string_lossy();
+        openssl(&["rsa", "-in", &input, "-pubout", "-out"], &public)?;
+        let mut random = [0; 20];
+        std::io::Read::read_exact(
+            &mut File::open("/dev/urandom").context("open /dev/urandom")?,
+            &mut random,
+        )
+        .context("read random bytes")?;
+        let hex = random.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        write_secret(&self.path("webhook-secret"), &hex)
+    }
+
+    pub(crate) fn write_hub_config(&self, runner: &Path) -> Result<()> {
+        let runner = runner.display();
+        let text = format!(
+            r#"[api]
+listen = "{HUB_API}"
+
+[sled]
+listen = "{HUB_SLEDS}"
+
+[runner]
+path = "{runner}"
+version = "{RUNNER_VERSION}"
+
+[[app]]
+app_id = {APP_ID}
+public_key_path = "gh-app.pub.pem"
+webhook_url = "http://{WEBHOOK_LISTEN}/api/webhook"
+webhook_secret_path = "webhook-secret"
+
+[[app.installation]]
+id = 1001
+account = "octo-org"
+repositories = ["demo"]
+"#
+        );
+        write(&self.hub_config(), &text)
+    }
+
+    pub(crate) fn write_musher_config(&self, page: &str, deadlines: &Deadlines) -> Result<()> {
+        let mut text = format!(
+            r#"[server]
+public_url = "{page}"
+webhook_listen = "{WEBHOOK_LISTEN}"
+admin_listen = "{ADMIN_LISTEN}"
+sled_interface = "{bridge}"
+sled_listen = "{SLED_LISTEN}"
+state_dir = "state"
+
+[dhcp]
+mode = "server"
+range = "10.77.0.50-10.77.0.200"
+
+[[github]]
+name = "main"
+api_url = "http://{HUB_API}"
+app_id = {APP_ID}
+private_key_path = "gh-app.pem"
+webhook_secret_path = "webhook-secret"
+"#,
+            bridge = musher_lab::BRIDGE
+        );
+        if !deadlines.is_empty() {
+            text += "\n[deadlines]\n";
+        }
+        for (key, seconds) in deadlines {
+            let _ = writeln!(text, "{key} = {seconds}");
+        }
+        write(&self.musher_config(), &text)
+    }
+
+    pub(crate) fn write_inventory(&self, sleds: &[LabSled], images: &Path) -> Result<()> {
+        let labels = RUNNER_LABELS.map(|label| format!("\"{label}\"")).join(", ");
+        let images = images.display();
+        let mut text = format!(
+            r#"[[image]]
+name = "stub"
+kernel = "{images}/kernel/vmlinuz"
+initramfs = "{images}/initramfs.img"
+rootfs = "{images}/runner.squashfs"
+cmdline = "console=ttyS0"
+
+[[pool]]
+name = "linux-x64"
+github = "main"
+scope = {{ org = "octo-org" }}
+labels = [{labels}]
+image = "stub"
+"#
+        );
+        for sled in sleds {
+            let LabSled { name, mac, .. } = sled;
+            let password = sled.bmc_password_path.display();
+            let _ = write!(
+                text,
+                "\n[[sled]]\nname = \"{name}\"\npools = [\"linux-x64\"]\nmac = \"{mac}\"\n\
+                 power = {{ driver = \"ipmi\", address = \"{}\", username = \"{}\", \
+                 password_path = \"{password}\", cipher = 3 }}\n",
+                sled.bmc_address, sled.bmc_username
+            );
+        }
+        write(&self.inventory(), &text)
+    }
+}
+
+fn openssl(arguments: &[&str], out: &Path) -> Result<()> {
+    let done = Command::new("openssl")
+        .args(arguments)
+        .arg(out)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run openssl; install the package openssl")?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "openssl {arguments:?}: {said}");
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<()> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("write {}", path.display()))
+}

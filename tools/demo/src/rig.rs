@@ -1,0 +1,413 @@
+//! Brings the chain up, drives it, and takes it down again.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use musher_lab::{Lab, LabConfig, LabSled, SledConfig};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::files::{ADMIN_LISTEN, Deadlines, Files, RUNNER_LABELS};
+use crate::power_log::{self, PowerLine};
+use crate::{HubJob, JobView, REPOSITORY, SledView, forward, hub};
+
+/// How long a program may take to answer for the first time.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(250);
+
+/// A rig to be brought up.
+#[derive(Clone, Debug)]
+pub struct RigConfig {
+    /// Where its files live. What an earlier rig left there is removed.
+    pub dir: PathBuf,
+    /// Its sleds.
+    pub sleds: Vec<SledConfig>,
+    /// The folder that `just images` fills.
+    pub images: PathBuf,
+    /// The folder with the programs `musher`, `fakehub`, `musher-lab`,
+    /// `musher-demo`.
+    pub programs: PathBuf,
+    /// Deadlines that differ from Musher's defaults.
+    pub deadlines: Deadlines,
+    /// Whether all of it outlives the [`Rig`] value and this process.
+    pub keep: bool,
+}
+
+impl RigConfig {
+    /// A rig in `dir`, with the programs beside the running one (or one folder
+    /// above it, where cargo puts tests) and the images of this checkout.
+    ///
+    /// # Errors
+    /// The running program cannot be found.
+    pub fn new(dir: impl Into<PathBuf>, sleds: Vec<SledConfig>) -> Result<Self> {
+        let me = std::env::current_exe().context("find the running program")?;
+        let programs = me
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .find(|folder| folder.join("musher-lab").is_file())
+            .context("cannot find musher-lab; run `cargo build --workspace --bins`")?;
+        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/images");
+        Ok(Self {
+            dir: dir.into(),
+            sleds,
+            images,
+            programs: programs.to_path_buf(),
+            deadlines: Deadlines::new(),
+            keep: false,
+        })
+    }
+}
+
+/// A chain that is up. Dropping it takes it down, unless it is to be kept.
+#[derive(Debug)]
+pub struct Rig {
+    files: Files,
+    programs: PathBuf,
+    page: String,
+    keep: bool,
+    // In this order: programs go before the namespace that they run in.
+    musher: Option<Child>,
+    hub: Child,
+    forwarder: Child,
+    lab: Lab,
+}
+
+impl Rig {
+    /// Brings lab, stand-in and Musher up; all sleds are off.
+    ///
+    /// # Errors
+    /// Images or programs that are not built, a rig that is up in the folder
+    /// already, or a program that does not start; the message says what helps.
+    pub fn up(config: &RigConfig) -> Result<Self> {
+        let images = config.images.canonicalize().unwrap_or_default();
+        for name in ["kernel/vmlinuz", "initramfs.img", "runner.squashfs", "runner.tar.gz"] {
+            let path = images.join(name);
+            ensure!(path.is_file(), "{name} is not built; run `./tools/just images`");
+        }
+        let dir = prepare_dir(&config.dir)?;
+        let mut lab_config = LabConfig::new(dir.join("lab"));
+        lab_config.sleds.clone_from(&config.sleds);
+        lab_config.lab_binary = Some(config.programs.join("musher-lab"));
+        lab_config.probe_kernel = Some(images.join("kernel/vmlinuz"));
+        lab_config.keep = config.keep;
+        let lab = Lab::up(&lab_config)?;
+
+        let files = Files { dir };
+        let listener = forward::listen()?;
+        let address = listener.local_addr().context("ask for the page's port")?;
+        let page = format!("https://{address}");
+        files.write_secrets()?;
+        files.write_hub_config(&images.join("runner.tar.gz"))?;
+        files.write_musher_config(&page, &config.deadlines)?;
+        files.write_inventory(&lab.sleds(), &images)?;
+        let demo = config.programs.join("musher-demo");
+        let forwarder = forward::start(&demo, listener, lab.dir(), ADMIN_LISTEN)?;
+        let hub = start(
+            lab.command(config.programs.join("fakehub"))
+                .arg("--config")
+                .arg(files.hub_config()),
+            &files.path("fakehub.log"),
+        )?;
+        let mut rig = Self {
+            files,
+            programs: config.programs.clone(),
+            page,
+            keep: false,
+            musher: None,
+            hub,
+            forwarder,
+            lab,
+        };
+        wait_for("the GitHub stand-in", START_LIMIT, || {
+            rig.hub.alive("fakehub", &rig.files.path("fakehub.log"))?;
+            Ok(hub::get::<Value>(&rig.lab, "jobs").ok())
+        })?;
+        rig.start_musher()?;
+        rig.keep = config.keep;
+        Ok(rig)
+    }
+
+    /// The status page's address on this machine.
+    #[must_use]
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// The rig's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.files.dir
+    }
+
+    /// The sleds, in order.
+    #[must_use]
+    pub fn lab_sleds(&self) -> Vec<LabSled> {
+        self.lab.sleds()
+    }
+
+    /// Whether a sled's machine runs, asked of the machine and of nobody else.
+    #[must_use]
+    pub fn is_on(&self, sled: &str) -> bool {
+        let status = self.lab.status();
+        status.iter().any(|it| it.sled.name == sled && it.on)
+    }
+
+    /// A sled's power log so far.
+    ///
+    /// # Errors
+    /// An unknown sled, or a log that cannot be read.
+    pub fn power_log(&self, sled: &str) -> Result<Vec<PowerLine>> {
+        let sleds = self.lab.sleds();
+        let sled = sleds.iter().find(|it| it.name == sled);
+        power_log::read(&sled.context("there is no such sled")?.power_log_path)
+    }
+
+    /// Queues a job at the stand-in, which sends the signed delivery.
+    ///
+    /// # Errors
+    /// The stand-in refuses it.
+    pub fn queue_job(&self, name: &str, script: &str) -> Result<HubJob> {
+        let job = json!({
+            "repo": REPOSITORY, "labels": RUNNER_LABELS, "name": name, "script": script,
+        });
+        hub::post(&self.lab, "jobs", &job)
+    }
+
+    /// A job as the stand-in keeps it.
+    ///
+    /// # Errors
+    /// The stand-in does not know it.
+    pub fn hub_job(&self, id: u64) -> Result<HubJob> {
+        hub::get(&self.lab, &format!("jobs/{id}"))
+    }
+
+    /// Cancels a job at the stand-in.
+    ///
+    /// # Errors
+    /// The stand-in does not know it.
+    pub fn cancel_job(&self, id: u64) -> Result<HubJob> {
+        hub::post(&self.lab, &format!("jobs/{id}/cancel"), &json!({}))
+    }
+
+    /// The runners that are registered at the stand-in.
+    ///
+    /// # Errors
+    /// The stand-in does not answer.
+    pub fn hub_runners(&self) -> Result<Vec<Value>> {
+        let answer: Value = hub::get(&self.lab, "runners")?;
+        let runners = answer.get("runners").and_then(Value::as_array);
+        Ok(runners.cloned().unwrap_or_default())
+    }
+
+    /// Starts Musher, and waits until it answers.
+    ///
+    /// # Errors
+    /// It runs already, or ends at once; the message holds its last words.
+    pub fn start_musher(&mut self) -> Result<()> {
+        ensure!(self.musher.is_none(), "musher is running already");
+        let log = self.files.path("musher.log");
+        let child = start(
+            self.lab
+                .command(self.programs.join("musher"))
+                .arg("serve")
+                .arg("--config")
+                .arg(self.files.musher_config())
+                .arg("--inventory")
+                .arg(self.files.inventory()),
+            &log,
+        )?;
+        let child = self.musher.insert(child);
+        let (program, config) = (self.programs.join("musher"), self.files.musher_config());
+        wait_for("musher", START_LIMIT, || {
+            child.alive("musher", &log)?;
+            let done = ask(&program, &config, &["status", "--json"])?;
+            Ok(done.status.success().then_some(()))
+        })
+    }
+
+    /// Kills Musher without a warning, as a power cut would.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_musher(&mut self) -> Result<()> {
+        let mut child = self.musher.take().context("musher is not running")?;
+        child.kill().context("kill musher")?;
+        child.wait().context("wait for musher")?;
+        Ok(())
+    }
+
+    /// Runs a `musher` command against the running appliance.
+    ///
+    /// # Errors
+    /// The program cannot be started; its exit code is the caller's to judge.
+    pub fn musher(&self, arguments: &[&str]) -> Result<Output> {
+        ask(&self.programs.join("musher"), &self.files.musher_config(), arguments)
+    }
+
+    /// Runs a `musher` command with `--json` and reads what it prints.
+    ///
+    /// # Errors
+    /// The command fails, or prints something else.
+    pub fn musher_json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let done = self.musher(&[arguments, &["--json"]].concat())?;
+        ensure!(
+            done.status.success(),
+            "musher {arguments:?}: {}",
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
+        serde_json::from_slice(&done.stdout)
+            .with_context(|| format!("read what musher {arguments:?} printed"))
+    }
+
+    /// Jobs that Musher knows, newest first.
+    ///
+    /// # Errors
+    /// Musher does not answer.
+    pub fn jobs(&self) -> Result<Vec<JobView>> {
+        self.musher_json(&["jobs", "--limit", "1000"])
+    }
+
+    /// One job that Musher knows.
+    ///
+    /// # Errors
+    /// Musher does not answer.
+    pub fn job(&self, id: u64) -> Result<Option<JobView>> {
+        Ok(self.jobs()?.into_iter().find(|job| job.id == id))
+    }
+
+    /// Sleds as Musher sees them.
+    ///
+    /// # Errors
+    /// Musher does not answer.
+    pub fn sleds(&self) -> Result<Vec<SledView>> {
+        self.musher_json(&["sleds"])
+    }
+
+    /// Numbers of the receipts whose signatures and chain `musher receipts
+    /// verify` found right.
+    ///
+    /// # Errors
+    /// It found one that is not.
+    pub fn verified_receipts(&self) -> Result<Vec<u64>> {
+        let report: Value = self.musher_json(&["receipts", "verify"])?;
+        ensure!(report.get("ok") == Some(&json!(true)), "receipts: {report}");
+        let numbers = report.get("receipts").context("verify names no receipts")?;
+        serde_json::from_value(numbers.clone()).context("read the receipts' numbers")
+    }
+
+    /// Takes everything down and says what failed, if anything did.
+    ///
+    /// # Errors
+    /// The lab does not end.
+    pub fn down(mut self) -> Result<()> {
+        self.keep = false;
+        self.end_programs();
+        Lab::open(self.lab.dir())?.down()
+    }
+
+    fn end_programs(&mut self) {
+        let forwarder = std::iter::once(&mut self.forwarder);
+        for child in self.musher.iter_mut().chain([&mut self.hub]).chain(forwarder) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.end_programs();
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Errors
+/// No answer in time, or an error of the question itself; both name `what`.
+pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut question: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = question().with_context(|| format!("wait for {what}"))? {
+            return Ok(answer);
+        }
+        if start.elapsed() >= limit {
+            bail!("waited {} s in vain for {what}", limit.as_secs());
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Removes what an earlier rig left, unless that one still runs.
+fn prepare_dir(dir: &Path) -> Result<PathBuf> {
+    let shown = dir.display();
+    if Lab::open(&dir.join("lab")).is_ok() {
+        bail!("{shown} is in use by a rig that runs; take it down: ./tools/just demo-down {shown}");
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {shown}"));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(dir).with_context(|| format!("make {shown}"))?;
+    dir.canonicalize().with_context(|| format!("find {shown}"))
+}
+
+/// Starts a program that goes on in the background, past a ctrl-c in the
+/// terminal, and writes to a log.
+fn start(command: &mut Command, log: &Path) -> Result<Child> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("open {}", log.display()))?;
+    let again = file.try_clone().context("share the log")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(again)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {:?}", command.get_program()))
+}
+
+fn ask(program: &Path, config: &Path, arguments: &[&str]) -> Result<Output> {
+    // The control socket is a path, so it is reached from outside as well.
+    Command::new(program)
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("run {}", program.display()))
+}
+
+trait Alive {
+    /// # Errors
+    /// The program ended; the message holds its last words.
+    fn alive(&mut self, name: &str, log: &Path) -> Result<()>;
+}
+
+impl Alive for Child {
+    fn alive(&mut self, name: &str, log: &Path) -> Result<()> {
+        let Some(status) = self.try_wait().context("look after a program")? else {
+            return Ok(());
+        };
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let last: Vec<&str> = text.lines().rev().take(5).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        bail!("{name} ended ({status}): {}", last.join("\n"));
+    }
+}
