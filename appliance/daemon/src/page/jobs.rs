@@ -106,7 +106,7 @@ fn proof(job: &JobView) -> Markup {
                 }
                 @if let Some(receipt) = boot.receipt { span.receipt { "receipt " (receipt) } }
             },
-            None => { span.sled { "no sled of ours" } },
+            None => { span { "no sled of ours" } },
         }
         @if let Some(reason) = short_reason(job) { span.reason { (reason) } }
     }

@@ -43,7 +43,8 @@
     const at = new Date(ms);
     const time = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
     const today = new Date().toDateString() === at.toDateString();
-    return today ? time : `${at.toLocaleDateString()} ${time}`;
+    const date = at.toLocaleDateString(undefined, { day: "numeric", month: "short" });
+    return today ? time : `${date} ${time}`;
   }
 
   function put(element, text) {

@@ -6,7 +6,10 @@ use maud::{Markup, html};
 use super::{icon, words};
 
 /// Most waiting jobs listed per pool.
-const MOST: usize = 20;
+const MOST: usize = 25;
+
+/// As many of them are seen at once; the others are opened.
+const OPEN: usize = 5;
 
 /// The queue.
 pub(super) fn section(view: &StatusView) -> Markup {
@@ -83,23 +86,44 @@ fn pool_card(view: &StatusView, pool: &PoolView, waiting: &[&JobView]) -> Markup
 }
 
 fn list(view: &StatusView, jobs: &[&JobView], unlisted: usize) -> Markup {
+    // The view is newest first; who waits longest comes first here.
+    let oldest: Vec<&JobView> = jobs.iter().rev().copied().take(MOST).collect();
+    let (first, rest) = oldest.split_at(oldest.len().min(OPEN));
+    let reason = common_reason(&oldest);
     let hidden = jobs.len().saturating_sub(MOST) + unlisted;
     html! {
-        ol.waiting {
-            // The view is newest first; who waits longest comes first here.
-            @for job in jobs.iter().rev().take(MOST) {
-                li id={ "waiting-" (job.github) "-" (job.id) } {
-                    (icon::state("queued"))
-                    div {
-                        p.who { span.name { (job.name) } " " span.repository { (job.repository) } }
-                        @if let Some(reason) = &job.reason { p.reason { (reason) } }
-                    }
-                    p.age { (words::since(job.delivered, view.now)) }
-                }
+        @if let Some(reason) = reason { p.why { "Waiting because " (reason) "." } }
+        ol.waiting { @for job in first { (item(view, job, reason)) } }
+        @if !rest.is_empty() {
+            details.rest {
+                summary { (rest.len()) " more" }
+                ol.waiting { @for job in rest { (item(view, job, reason)) } }
             }
         }
         @if hidden > 0 {
-            p.more { "and " (words::count(hidden, "job")) " more, not listed here" }
+            p.more { "and " (words::count(hidden, "job")) " not listed here" }
         }
     }
+}
+
+fn item(view: &StatusView, job: &JobView, said: Option<&str>) -> Markup {
+    html! {
+        li id={ "waiting-" (job.github) "-" (job.id) } {
+            (icon::state("queued"))
+            div {
+                p.who { span.name { (job.name) } " " span.repository { (job.repository) } }
+                @if let Some(reason) = job.reason.as_deref().filter(|reason| Some(*reason) != said) {
+                    p.reason { (reason) }
+                }
+            }
+            p.age { (words::since(job.delivered, view.now)) }
+        }
+    }
+}
+
+/// The reason that all of several jobs share: said once.
+fn common_reason<'a>(jobs: &[&'a JobView]) -> Option<&'a str> {
+    let reason = jobs.first()?.reason.as_deref()?;
+    let shared = jobs.iter().all(|job| job.reason.as_deref() == Some(reason));
+    shared.then_some(reason)
 }

@@ -64,7 +64,7 @@ fn time_in_state(view: &StatusView, sled: &SledView) -> Markup {
     html! {
         @if let Some(since) = sled.since { (words::since(since, view.now)) }
         @if let (Some(since), Some(deadline)) = (sled.since, sled.deadline) {
-            small { " of " (words::whole_span(deadline.since(since))) }
+            small { " of " (words::limit(deadline.since(since))) }
         }
     }
 }
@@ -79,7 +79,7 @@ fn progress(view: &StatusView, sled: &SledView) -> Markup {
     let text = format!(
         "{} used of the {} this may take",
         words::whole_span(used),
-        words::whole_span(whole)
+        words::limit(whole)
     );
     html! {
         svg.progress.late[part > 75.0] width="100%" height="3" role="img" aria-label=(text) {
@@ -98,12 +98,12 @@ fn doing(view: &StatusView, sled: &SledView) -> Markup {
     html! {
         @match sled.state {
             "PoweringOn" => "power on is commanded",
-            "Netbooting" if seen(|times| times.kernel.is_some()) => "kernel fetched; its agent comes next",
-            "Netbooting" if seen(|times| times.dhcp.is_some()) => "asked for an address; the kernel comes next",
-            "Netbooting" => "in its firmware; a DHCP request comes next",
+            "Netbooting" if seen(|times| times.kernel.is_some()) => "kernel fetched; agent comes next",
+            "Netbooting" if seen(|times| times.dhcp.is_some()) => "has an address; kernel comes next",
+            "Netbooting" => "firmware; DHCP comes next",
             "Wiping" => "wiping every local disk",
             "Ready" if seen(|times| times.order.is_some()) => "has its order; fetching the image",
-            "Ready" => "wiped; registering a runner",
+            "Ready" => "registering a runner at GitHub",
             "Running" => { @match boot { Some(boot) => { (job_of(view, boot)) } None => "a job" } },
             "PoweringOff" => {
                 @if let Some(reason) = &sled.reason { (reason) } @else { "until its power reads as off" }
@@ -122,7 +122,7 @@ fn last(view: &StatusView, sled: &SledView) -> Markup {
             @if boot.outcome == Some("ran") { "last ran " (job_of(view, boot)) }
             @else { "its last boot ended without a job" }
         } @else {
-            "never booted by this appliance"
+            "not booted yet"
         }
     }
 }
@@ -144,7 +144,10 @@ fn job_of(view: &StatusView, boot: &BootView) -> Markup {
 fn facts(view: &StatusView, sled: &SledView) -> Markup {
     html! {
         dl {
-            @if let Some(reason) = &sled.reason { dt { "Why" } dd { (reason) } }
+            // Elsewhere it stands in the unit's face already.
+            @if let (Some(reason), "Running" | "Wiping" | "Ready" | "Netbooting" | "PoweringOn" | "Off") = (&sled.reason, sled.state) {
+                dt { "But" } dd { (reason) }
+            }
             dt { "Network card" } dd { code { (sled.mac) } }
             dt { "Pools" }
             dd { @if sled.pools.is_empty() { "none, so it gets no jobs" } @else { (sled.pools.join(", ")) } }
@@ -154,7 +157,7 @@ fn facts(view: &StatusView, sled: &SledView) -> Markup {
             @if let Some(deadline) = sled.deadline {
                 dt { "Until at the latest" } dd { (words::clock(deadline)) " (" (words::whole_span(deadline.since(view.now))) " left)" }
             }
-            dt { "Failed boots in a row" } dd { (sled.failures) }
+            @if sled.failures > 0 { dt { "Failed boots" } dd { (sled.failures) " in a row" } }
             @if let Some(problem) = &sled.power_problem { dt { "Power driver" } dd { (problem) } }
         }
     }

@@ -59,7 +59,8 @@ fn the_policy_holds() {
 fn the_live_part_is_in_the_document() {
     let view = fixture::typical();
     let part = live(&view);
-    assert!(part.starts_with("<main id=\"live\""), "{}", &part[..60]);
+    assert!(part.starts_with("<main "), "{part:.60}");
+    assert!(part.contains(" id=\"live\""));
     assert!(part.ends_with("</main>"));
     assert!(page(&view).contains(&part));
     assert_eq!(part.matches("<main").count(), 1);
@@ -80,7 +81,7 @@ fn an_empty_appliance_says_so() {
     assert!(!html.contains("<h2>1 problem"));
     let html = page(&fixture::fresh());
     assert!(html.contains("runs-on: [self-hosted, linux, x64]"));
-    assert!(html.contains("never booted by this appliance"));
+    assert!(html.contains("not booted yet"));
 }
 
 #[test]
@@ -139,8 +140,8 @@ fn the_page_is_bounded() {
     let html = page(&view);
     let rows = html.matches("id=\"job-").count();
     assert!(rows < MOST_JOBS, "{rows} rows");
-    assert_eq!(html.matches("id=\"waiting-").count(), 20);
-    assert!(html.contains("more, not listed here"));
+    assert_eq!(html.matches("id=\"waiting-").count(), 25);
+    assert!(html.contains("not listed here"));
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
 }
 

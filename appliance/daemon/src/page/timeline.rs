@@ -129,6 +129,15 @@ impl Segment {
         self.to.since(self.from)
     }
 
+    fn class(&self) -> String {
+        let tail = match self.end {
+            End::Reached => "",
+            End::CutShort => " cut",
+            End::Going => " going",
+        };
+        format!("{}{tail}", self.kind.class())
+    }
+
     fn words(&self) -> String {
         let length = words::span(self.length());
         let tail = match self.end {
@@ -232,8 +241,7 @@ impl Bar {
                 }
                 @for (segment, words) in self.0.iter().zip(&words) {
                     @if segment.length() > 0 {
-                        rect.going[segment.end == End::Going].cut[segment.end == End::CutShort]
-                            .(segment.kind.class())
+                        rect class=(segment.class())
                             x=(percent(segment.from.since(self.from()), limit))
                             width=(percent(segment.length(), limit)) height="18"
                         {

@@ -30,16 +30,30 @@ pub(super) fn whole_span(ms: u64) -> String {
     }
 }
 
+/// How long something may take: `10 min`, `2 h`, else as [`whole_span`].
+pub(super) fn limit(ms: u64) -> String {
+    if ms.is_multiple_of(60_000) && ms > 0 {
+        let minutes = ms / 60_000;
+        match (minutes / 60, minutes % 60) {
+            (0, minutes) => format!("{minutes} min"),
+            (hours, 0) => format!("{hours} h"),
+            (hours, minutes) => format!("{hours} h {minutes:02} min"),
+        }
+    } else {
+        whole_span(ms)
+    }
+}
+
 /// A round span on the axis: `0`, `30 s`, `1:30`, `2 min`, `4 h`.
 pub(super) fn tick(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {
         0 => String::from("0"),
         1..60 => format!("{seconds} s"),
-        60..3_600 if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        60..3_600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60..3_600 => format!("{}:{:02}", seconds / 60, seconds % 60),
-        _ if seconds % 86_400 == 0 => format!("{} d", seconds / 86_400),
-        _ if seconds % 3_600 == 0 => format!("{} h", seconds / 3_600),
+        _ if seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
         _ => format!("{}:{:02} h", seconds / 3_600, seconds / 60 % 60),
     }
 }
@@ -95,6 +109,16 @@ mod tests {
         check(3_600_000 + 300_000, "1 h 05 min");
         check(90_000_000, "1 d 1 h");
         assert_eq!(whole_span(3_240), "3 s");
+    }
+
+    #[test]
+    fn limits_are_round_where_they_can_be() {
+        let check = |ms, expect: &str| assert_eq!(limit(ms), expect);
+        check(0, "0 s");
+        check(600_000, "10 min");
+        check(7_200_000, "2 h");
+        check(7_260_000, "2 h 01 min");
+        check(601_000, "10 min 01 s");
     }
 
     #[test]
