@@ -299,6 +299,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
                 let id = SledId(meta.next_sled);
                 meta.next_sled += 1;
                 state.sleds.insert(id, new_sled(spec, pools, now));
+                state.checks.insert(id, now);
             }
         }
     }

@@ -1,1 +1,39 @@
-//! See the crate description.
+//! Seeded worlds around `musher-control`: an engine with the discipline of the
+//! real one, virtual sleds with BMCs, a virtual GitHub, people and forgers, all
+//! in virtual time. A world is a function of its seed and nothing else: it
+//! never reads a clock, the system's randomness, or the order of a hash map.
+//!
+//! # Invariants
+//! Checked at each commit, each act in the world, and at the end:
+//!
+//! | name | what holds |
+//! | --- | --- |
+//! | `one-claim-per-sled` | a claimed sled names its one boot, and no boot goes on without a claim |
+//! | `order-needs-wipe` | an order goes to, and a runner starts on, a machine that was wiped clean since it was powered on |
+//! | `ticket-one-key` | all answers for one boot ticket go to one key |
+//! | `order-to-one-boot` | a runner's config goes to one power-on of one machine and is started once |
+//! | `one-run-per-power-on` | between two runs a machine was really off |
+//! | `live-job-is-not-cut` | a machine whose job GitHub runs is not turned off by us, unless the run is beyond its limit or messages for its ticket were forged |
+//! | `edge-is-ours` | our driver turns a machine on only for the live boot of its newest claim |
+//! | `restart-causes-no-edge` | starting alone commands no power |
+//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again) |
+//! | `delivery-applied-once` | a delivery id changes the state once |
+//! | `acknowledged-is-kept` | an acknowledged job is in the state after every start |
+//! | `job-forward-only` | a job's state never goes back |
+//! | `receipt-chain` | one receipt per ended boot, each naming the hash of the one before, all signed in the end |
+//! | `name-registered-once` | a runner's name is registered once, ever |
+//! | `load-equals-live` | what is on disk loads into what is in memory |
+//! | `no-busy-loop` | turns per virtual minute are bounded |
+//! | `drains` | after the faults end: each job has ended or waits for withheld sleds only; each sled is off or withheld with a reason; no runner is registered; the outbox is empty |
+
+mod checks;
+mod engine;
+mod faults;
+mod github;
+mod machine;
+mod random;
+mod world;
+
+pub use checks::Violation;
+pub use faults::Defect;
+pub use world::{Failure, Options, Summary, run};

@@ -1,0 +1,271 @@
+//! Invariants over committed states. What must hold of the world at the very
+//! moment of an act is checked where the act happens, in `world`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use control::{BootStage, Change, JobState, Power, State, TableId};
+use messages::{BootId, DeliveryKey, Digest, JobId, ReceiptRecord, SignedReceipt, decode};
+
+use crate::{engine::Engine, github::Github, machine::Machine};
+
+/// A broken invariant: its name and what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Name, as in the crate's description.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// A violation.
+pub(crate) fn broken(invariant: &'static str, detail: impl Into<String>) -> Violation {
+    Violation {
+        invariant,
+        detail: detail.into(),
+    }
+}
+
+/// What the checks remember from commit to commit.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    commits: u64,
+    jobs: BTreeMap<JobId, JobState>,
+    ended: BTreeSet<BootId>,
+    last_receipt: (u64, Digest),
+    applied: BTreeMap<DeliveryKey, u32>,
+}
+
+type Checked = Result<(), Violation>;
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            commits: 0,
+            jobs: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            last_receipt: (0, Digest([0; 32])),
+            applied: BTreeMap::new(),
+        }
+    }
+}
+
+impl Checks {
+    /// A delivery was applied, and that is on disk.
+    ///
+    /// # Errors
+    /// `delivery-applied-once`.
+    pub(crate) fn applied(&mut self, key: DeliveryKey) -> Checked {
+        let count = self.applied.entry(key).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            return Err(broken(
+                "delivery-applied-once",
+                format!("{key:?} was applied {count} times"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// After each commit.
+    ///
+    /// # Errors
+    /// The first invariant that is broken.
+    pub(crate) fn committed(
+        &mut self,
+        engine: &Engine,
+        changes: &[Change],
+        world: &World<'_>,
+    ) -> Checked {
+        let Some(state) = engine.state.as_ref() else {
+            return Ok(());
+        };
+        self.commits += 1;
+        claims(state)?;
+        self.forward_only(state)?;
+        self.proved_off(state, world)?;
+        self.receipts(state, changes)?;
+        if self.commits.is_multiple_of(64) {
+            round_trip(engine, state)?;
+        }
+        Ok(())
+    }
+
+    /// After each start, of what was loaded.
+    ///
+    /// # Errors
+    /// The first invariant that is broken.
+    pub(crate) fn started(&mut self, state: &State, github: &Github) -> Checked {
+        claims(state)?;
+        self.forward_only(state)?;
+        acknowledged(state, github)
+    }
+
+    fn forward_only(&mut self, state: &State) -> Checked {
+        for (id, job) in state.jobs() {
+            let before = self.jobs.insert(id, job.state);
+            if before.is_some_and(|before| before > job.state) {
+                return Err(broken(
+                    "job-forward-only",
+                    format!("job {id} went from {before:?} to {:?}", job.state),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn proved_off(&mut self, state: &State, world: &World<'_>) -> Checked {
+        for (id, boot) in state.boots() {
+            if boot.stage != BootStage::Ended || !self.ended.insert(id) {
+                continue;
+            }
+            let machine = state
+                .sled_name(boot.sled)
+                .and_then(|name| world.machines.iter().find(|machine| machine.name == name));
+            if machine.is_some_and(|machine| machine.is_on() && !machine.by_hand) {
+                return Err(broken(
+                    "off-is-proved",
+                    format!("boot {id} ended, but its sled is on"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn receipts(&mut self, state: &State, changes: &[Change]) -> Checked {
+        for change in changes.iter().filter(|row| row.table == TableId::Receipts) {
+            let body = change.value.clone().unwrap_or_default();
+            let Ok(ReceiptRecord::V1(receipt)) = decode(&body) else {
+                return Err(broken("receipt-chain", "a receipt cannot be read"));
+            };
+            let (sequence, head) = self.last_receipt;
+            if receipt.sequence != sequence + 1 || receipt.previous != head {
+                return Err(broken(
+                    "receipt-chain",
+                    format!("receipt {} does not follow {sequence}", receipt.sequence),
+                ));
+            }
+            if !self.ended.contains(&receipt.boot) {
+                return Err(broken("receipt-chain", "a receipt of a boot that goes on"));
+            }
+            self.last_receipt = (receipt.sequence, SignedReceipt::chain_hash(&body));
+        }
+        if self.last_receipt.0 != self.ended.len() as u64
+            || state.receipt_head() != self.last_receipt
+        {
+            return Err(broken(
+                "receipt-chain",
+                format!(
+                    "{} receipts for {} ended boots",
+                    self.last_receipt.0,
+                    self.ended.len()
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What the checks see of the world.
+pub(crate) struct World<'a> {
+    /// Its machines.
+    pub(crate) machines: &'a [Machine],
+}
+
+/// `one-claim-per-sled`.
+fn claims(state: &State) -> Checked {
+    let mut claimed = BTreeMap::new();
+    for (id, sled) in state.sleds() {
+        if let Power::Claimed { boot } = sled.power {
+            let fits = state.boot(boot).is_some_and(|row| {
+                row.sled == id && row.generation == sled.generation && row.stage != BootStage::Ended
+            });
+            if !fits || claimed.insert(boot, id).is_some() {
+                return Err(broken(
+                    "one-claim-per-sled",
+                    format!(
+                        "sled {} is claimed by boot {boot} that is not its own",
+                        sled.name
+                    ),
+                ));
+            }
+        }
+    }
+    for (id, boot) in state.boots() {
+        if boot.stage != BootStage::Ended && claimed.get(&id) != Some(&boot.sled) {
+            return Err(broken(
+                "one-claim-per-sled",
+                format!("boot {id} goes on without a claim"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `acknowledged-is-kept`.
+pub(crate) fn acknowledged(state: &State, github: &Github) -> Checked {
+    let known: BTreeSet<u64> = state.jobs().map(|(id, _)| id.number).collect();
+    for job in github.jobs.values() {
+        if job.acknowledged && !known.contains(&job.number) {
+            return Err(broken(
+                "acknowledged-is-kept",
+                format!("job {} was acknowledged and is forgotten", job.number),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `load-equals-live`: what is on disk stands for what is in memory.
+pub(crate) fn round_trip(engine: &Engine, live: &State) -> Checked {
+    let loaded = engine
+        .load()
+        .map_err(|error| broken("load-equals-live", error))?;
+    let now = messages::Millis(0);
+    let same = live.sleds().eq(loaded.sleds())
+        && live.boots().eq(loaded.boots())
+        && live.jobs().eq(loaded.jobs())
+        && live.receipt_head() == loaded.receipt_head()
+        && live
+            .due_effects(messages::Millis(u64::MAX))
+            .eq(loaded.due_effects(messages::Millis(u64::MAX)))
+        && format!("{:?}", live.status(now, 1000)) == format!("{:?}", loaded.status(now, 1000));
+    if same {
+        Ok(())
+    } else {
+        Err(broken("load-equals-live", "the disk and memory differ"))
+    }
+}
+
+/// `receipt-chain`, of everything on the disk.
+pub(crate) fn chain_on_disk(engine: &Engine, receipts: u64) -> Checked {
+    let mut previous = Digest([0; 32]);
+    let mut count = 0;
+    for ((_, key), body) in engine
+        .disk
+        .iter()
+        .filter(|((table, _), _)| *table == TableId::Receipts)
+    {
+        let Ok(ReceiptRecord::V1(receipt)) = decode(body) else {
+            return Err(broken("receipt-chain", "a stored receipt cannot be read"));
+        };
+        count += 1;
+        if receipt.previous != previous
+            || receipt.sequence != count
+            || *key != count.to_be_bytes().to_vec()
+        {
+            return Err(broken("receipt-chain", format!("it breaks at {count}")));
+        }
+        previous = SignedReceipt::chain_hash(body);
+        let signature = (TableId::Signatures, key.clone());
+        if !engine.disk.contains_key(&signature) {
+            return Err(broken("receipt-chain", format!("{count} is not signed")));
+        }
+    }
+    if count != receipts {
+        return Err(broken(
+            "receipt-chain",
+            format!("{count} of {receipts} receipts are stored"),
+        ));
+    }
+    Ok(())
+}

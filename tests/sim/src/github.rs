@@ -1,0 +1,222 @@
+//! A GitHub of values: scopes, jobs, runners and deliveries. It never knows
+//! what the appliance thinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use control::{Hook, JobAction, JobReport, Labels, Scope};
+use messages::{DeliveryKey, HubId, RunnerId};
+
+use crate::random::Random;
+
+/// The one configured App.
+pub(crate) const HUB: HubId = HubId(1);
+
+/// How far a job is, at GitHub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Progress {
+    /// Waits for a runner.
+    Queued,
+    /// A runner has it.
+    InProgress,
+    /// Ended.
+    Completed,
+}
+
+/// A job.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// GitHub's number.
+    pub(crate) number: u64,
+    /// `owner/name`.
+    pub(crate) repository: &'static str,
+    /// What it asks for.
+    pub(crate) labels: Labels,
+    /// How far it is.
+    pub(crate) progress: Progress,
+    /// Who has it.
+    pub(crate) runner: Option<(RunnerId, String)>,
+    /// How it ended.
+    pub(crate) conclusion: Option<&'static str>,
+    /// Its delivery of `queued` was answered with 200.
+    pub(crate) acknowledged: bool,
+}
+
+/// A registered runner.
+#[derive(Clone, Debug)]
+pub(crate) struct Runner {
+    /// Where.
+    pub(crate) scope: Scope,
+    /// Id, unique in its scope only.
+    pub(crate) id: RunnerId,
+    /// Labels.
+    pub(crate) labels: Labels,
+    /// The job it has.
+    pub(crate) job: Option<u64>,
+    /// Started in this power-on of this sled.
+    pub(crate) listening: Option<(usize, u64)>,
+}
+
+/// A delivery in GitHub's log.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    /// Its GUID.
+    pub(crate) key: DeliveryKey,
+    /// What it says.
+    pub(crate) report: JobReport,
+    /// Whether it was answered with 200.
+    pub(crate) acknowledged: bool,
+}
+
+/// GitHub.
+#[derive(Debug, Default)]
+pub(crate) struct Github {
+    /// Jobs by number.
+    pub(crate) jobs: BTreeMap<u64, Job>,
+    /// Registered runners by name.
+    pub(crate) runners: BTreeMap<String, Runner>,
+    /// Every name that was ever registered.
+    pub(crate) names: BTreeSet<String>,
+    /// The delivery log.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// It answers 403 until then.
+    pub(crate) refuses_until: u64,
+    /// It answers 429 until then.
+    pub(crate) limited_until: u64,
+    next_id: BTreeMap<Scope, u64>,
+}
+
+/// Repositories with jobs; the last is covered by no organisation pool.
+pub(crate) const REPOSITORIES: [&str; 3] = ["octo/app", "octo/lib", "solo/tool"];
+
+impl Github {
+    /// A new queued job.
+    pub(crate) fn create(&mut self, repository: &'static str, labels: &[&str]) -> u64 {
+        let number = 1000 + self.jobs.len() as u64;
+        self.jobs.insert(
+            number,
+            Job {
+                number,
+                repository,
+                labels: Labels::new(labels.iter().copied()),
+                progress: Progress::Queued,
+                runner: None,
+                conclusion: None,
+                acknowledged: false,
+            },
+        );
+        number
+    }
+
+    /// Registers a runner: its id, or `None` when the name is taken (409).
+    pub(crate) fn register(
+        &mut self,
+        scope: &Scope,
+        name: &str,
+        labels: &Labels,
+    ) -> Option<RunnerId> {
+        if self.runners.contains_key(name) {
+            return None;
+        }
+        let next = self.next_id.entry(scope.clone()).or_insert(1);
+        let id = RunnerId(*next);
+        *next += 1;
+        self.names.insert(name.to_owned());
+        self.runners.insert(
+            name.to_owned(),
+            Runner {
+                scope: scope.clone(),
+                id,
+                labels: labels.clone(),
+                job: None,
+                listening: None,
+            },
+        );
+        Some(id)
+    }
+
+    /// Deletes a runner: whether it is gone; a busy one stays.
+    pub(crate) fn delete(&mut self, scope: &Scope, name: &str, id: Option<RunnerId>) -> bool {
+        let found = self.runners.iter().find(|(known, runner)| {
+            runner.scope == *scope
+                && id.map_or_else(|| known.as_str() == name, |id| runner.id == id)
+        });
+        match found.map(|(name, runner)| (name.clone(), runner.job)) {
+            None => true,
+            Some((_, Some(_))) => false,
+            Some((name, None)) => {
+                self.runners.remove(&name);
+                true
+            }
+        }
+    }
+
+    /// A queued job that this runner may take.
+    pub(crate) fn job_for(&self, name: &str, random: &mut Random) -> Option<u64> {
+        let runner = self.runners.get(name)?;
+        let fits: Vec<u64> = self
+            .jobs
+            .values()
+            .filter(|job| job.progress == Progress::Queued)
+            .filter(|job| runner.scope.covers(job.repository) && runner.labels.serve(&job.labels))
+            .map(|job| job.number)
+            .collect();
+        (!fits.is_empty()).then(|| fits[random.index(fits.len())])
+    }
+
+    /// Ends a job and removes the ephemeral runner that had it.
+    pub(crate) fn complete(&mut self, number: u64, conclusion: &'static str) -> bool {
+        let Some(job) = self.jobs.get_mut(&number) else {
+            return false;
+        };
+        if job.progress == Progress::Completed {
+            return false;
+        }
+        job.progress = Progress::Completed;
+        job.conclusion = Some(conclusion);
+        self.runners.retain(|_, runner| runner.job != Some(number));
+        true
+    }
+
+    /// What GitHub says of a job now.
+    #[must_use]
+    pub(crate) fn report(&self, number: u64) -> Option<JobReport> {
+        let job = self.jobs.get(&number)?;
+        Some(JobReport {
+            number,
+            action: match job.progress {
+                Progress::Queued => JobAction::Queued,
+                Progress::InProgress => JobAction::InProgress,
+                Progress::Completed => JobAction::Completed,
+            },
+            repository: job.repository.into(),
+            name: "build".into(),
+            workflow: "ci".into(),
+            run_id: number / 2,
+            run_attempt: 1,
+            labels: job.labels.clone(),
+            runner: job
+                .runner
+                .as_ref()
+                .map(|(id, name)| (*id, name.as_str().into())),
+            conclusion: job.conclusion.map(Into::into),
+        })
+    }
+
+    /// Writes a delivery about a job to the log; its index.
+    pub(crate) fn log(&mut self, number: u64, random: &mut Random) -> Option<usize> {
+        let report = self.report(number)?;
+        let key = u128::from_le_bytes(random.bytes());
+        self.deliveries.push(Delivery {
+            key: DeliveryKey(key),
+            report,
+            acknowledged: false,
+        });
+        Some(self.deliveries.len() - 1)
+    }
+
+    /// The hook of a delivery.
+    #[must_use]
+    pub(crate) fn hook(&self, index: usize) -> Hook {
+        Hook::Job(Box::new(self.deliveries[index].report.clone()))
+    }
+}

@@ -1,0 +1,167 @@
+//! What must hold at the very moment of an act in the world, and the defects
+//! that break it on purpose.
+
+use control::{AgentReply, BootStage, Effect, Scope};
+use messages::{AgentKey, Generation, Instruction, Outcome, SledId, TicketToken};
+
+use super::{MAX_RUNTIME_S, SECOND, Step, World};
+use crate::{checks::broken, github::Progress, machine::Phase};
+
+impl World {
+    /// `ticket-one-key`: whoever was answered for a ticket is the only one ever.
+    pub(super) fn check_redeemer(
+        &mut self,
+        ticket: TicketToken,
+        key: AgentKey,
+        answer: &AgentReply,
+    ) -> Step {
+        if matches!(answer, AgentReply::Refused(_)) {
+            return Ok(());
+        }
+        let known = *self.redeemers.entry(ticket).or_insert(key);
+        if known != key {
+            return Err(broken(
+                "ticket-one-key",
+                format!("{key} speaks for {known}'s ticket"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `order-needs-wipe` and `order-to-one-boot`.
+    pub(super) fn check_order(
+        &mut self,
+        ticket: TicketToken,
+        instruction: &Option<Instruction>,
+    ) -> Step {
+        let Some(Instruction::Order(order)) = instruction else {
+            return Ok(());
+        };
+        let holder = self
+            .machines
+            .iter()
+            .position(|machine| machine.ticket == Some(ticket) && machine.is_on());
+        let Some(sled) = holder else {
+            return Ok(());
+        };
+        let machine = &self.machines[sled];
+        // Whoever redeemed the ticket first may not be the machine itself.
+        let own = self.redeemers.get(&ticket) == Some(&machine.key);
+        if own && !machine.wiped {
+            return Err(broken(
+                "order-needs-wipe",
+                format!("{} got an order and was not wiped", machine.name),
+            ));
+        }
+        let place = (sled, machine.epoch);
+        let first = *self
+            .orders
+            .entry(order.runner_name.clone())
+            .or_insert(place);
+        if first != place {
+            return Err(broken(
+                "order-to-one-boot",
+                format!("{} went to {first:?} and {place:?}", order.runner_name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `one-run-per-power-on`: a runner starts.
+    pub(super) fn check_run(&mut self, sled: usize) -> Step {
+        let machine = &self.machines[sled];
+        if machine.ran {
+            return Err(broken(
+                "one-run-per-power-on",
+                format!("{} was not off since its last run", machine.name),
+            ));
+        }
+        if !machine.wiped {
+            return Err(broken(
+                "order-needs-wipe",
+                format!("{} runs unwiped", machine.name),
+            ));
+        }
+        let name = machine.order.clone().unwrap_or_default();
+        if !self.started.insert(name.clone()) {
+            return Err(broken(
+                "order-to-one-boot",
+                format!("{name} was started twice"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `edge-is-ours`: power comes by our command.
+    pub(super) fn check_edge(&self, sled: SledId, generation: Generation, effect: &Effect) -> Step {
+        let Effect::PowerOn { boot, .. } = effect else {
+            return Ok(());
+        };
+        let Ok(state) = self.engine.load() else {
+            return Err(broken("load-equals-live", "the disk cannot be read"));
+        };
+        let current = state.generation(sled) == Some(generation);
+        let live = state
+            .boot(*boot)
+            .is_some_and(|row| row.stage != BootStage::Ended);
+        if current && live {
+            return Ok(());
+        }
+        Err(broken(
+            "edge-is-ours",
+            format!("sled {sled} was turned on for boot {boot}, which is over"),
+        ))
+    }
+
+    /// `live-job-is-not-cut`: the power of a sled goes by our doing.
+    ///
+    /// Justified are: a run beyond its pool's limit; forged messages for its
+    /// ticket; an agent whose power edge was not ours.
+    pub(super) fn check_cut(&self, sled: usize, why: &str) -> Step {
+        let machine = &self.machines[sled];
+        if machine.phase != Phase::Run || self.live_job(sled).is_none() {
+            return Ok(());
+        }
+        let overdue = self.now.saturating_sub(machine.ran_at.0) >= MAX_RUNTIME_S * SECOND;
+        let forged = machine
+            .ticket
+            .is_some_and(|ticket| self.forged.contains(&ticket));
+        if overdue || forged {
+            return Ok(());
+        }
+        let reason = self.engine.load().ok().and_then(|state| {
+            let boots: Vec<_> = state.boots().collect();
+            boots
+                .iter()
+                .rev()
+                .find(|(_, boot)| Some(boot.ticket) == machine.ticket)
+                .map(|(_, boot)| match &boot.outcome {
+                    Some(Outcome::Failed { reason } | Outcome::Unused { reason }) => reason.clone(),
+                    Some(Outcome::Ran) | None => String::from("no reason"),
+                })
+        });
+        Err(broken(
+            "live-job-is-not-cut",
+            format!(
+                "{} ran a live job and was turned off by {why}: {reason:?}",
+                machine.name
+            ),
+        ))
+    }
+
+    /// The job that this machine's runner runs and that GitHub has not ended.
+    pub(super) fn live_job(&self, sled: usize) -> Option<u64> {
+        let name = self.machines[sled].order.as_ref()?;
+        let number = self.github.runners.get(name)?.job?;
+        let job = self.github.jobs.get(&number)?;
+        (job.progress == Progress::InProgress).then_some(number)
+    }
+
+    /// `name-registered-once`.
+    pub(super) fn check_name(&self, name: &str, _scope: &Scope) -> Step {
+        if self.github.names.contains(name) && !self.github.runners.contains_key(name) {
+            return Err(broken("name-registered-once", format!("{name} came again")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The end of a world: has everything settled, and how?
+
+use control::{JobState, Power, State};
+use messages::Millis;
+
+use super::{Step, World};
+use crate::{
+    checks::{self, broken},
+    github::Progress,
+};
+
+impl World {
+    /// Whether nothing more is going to happen by itself.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let Some(state) = self.engine.state.as_ref() else {
+            return false;
+        };
+        let idle = state.due_effects(Millis(u64::MAX)).next().is_none();
+        let jobs = self.open_jobs(state).is_empty();
+        let sleds = self.restless(state).is_empty();
+        idle && jobs && sleds && self.github.runners.is_empty()
+    }
+
+    /// Jobs that should have been served or told of, and were not.
+    fn open_jobs(&self, state: &State) -> Vec<String> {
+        let mut open = Vec::new();
+        for (id, job) in state.jobs() {
+            let truth = self.github.jobs.get(&id.number).map(|job| job.progress);
+            let withheld = job.pool.is_none_or(|pool| {
+                state
+                    .sleds()
+                    .filter(|(_, sled)| sled.pools.contains(&pool) && !sled.retired)
+                    .all(|(_, sled)| is_withheld(sled))
+            });
+            let over = job.state == JobState::Completed && truth == Some(Progress::Completed);
+            let waits = job.state == JobState::Queued && withheld;
+            if !over && !waits {
+                open.push(format!("job {id} is {:?}, at GitHub {truth:?}", job.state));
+            }
+        }
+        for job in self.github.jobs.values() {
+            let known = state.jobs().any(|(id, _)| id.number == job.number);
+            if !known && job.progress != Progress::Completed && !self.ignored.contains(&job.number)
+            {
+                open.push(format!("job {} was never heard of", job.number));
+            }
+        }
+        open
+    }
+
+    fn restless(&self, state: &State) -> Vec<String> {
+        let mut restless = Vec::new();
+        for (_, sled) in state.sleds() {
+            let machine = self
+                .machines
+                .iter()
+                .find(|machine| machine.name == sled.name);
+            let on = machine.is_some_and(crate::machine::Machine::is_on);
+            let settled = match sled.power {
+                Power::Off { .. } => !on,
+                Power::Unknown { .. } | Power::Claimed { .. } => is_withheld(sled),
+            };
+            if !settled {
+                restless.push(format!("sled {} is {:?}, on: {on}", sled.name, sled.power));
+            }
+        }
+        restless
+    }
+
+    pub(super) fn leftovers(&self) -> String {
+        let Some(state) = self.engine.state.as_ref() else {
+            return "the appliance is down".to_owned();
+        };
+        let mut lines = self.open_jobs(state);
+        lines.extend(self.restless(state));
+        for (id, effect) in state.due_effects(Millis(u64::MAX)) {
+            lines.push(format!("effect {id} {effect:?}"));
+        }
+        lines.extend(
+            self.github
+                .runners
+                .keys()
+                .map(|name| format!("runner {name} is left")),
+        );
+        lines.join("\n    ")
+    }
+
+    /// What must hold at the end.
+    pub(super) fn final_checks(&mut self) -> Step {
+        let Some(state) = self.engine.state.as_ref() else {
+            return Err(broken("drains", "the appliance is down"));
+        };
+        checks::round_trip(&self.engine, state)?;
+        checks::chain_on_disk(&self.engine, state.receipt_head().0)?;
+        if state.jobs().count() + 60 < self.github.jobs.len() {
+            return Err(broken(
+                "acknowledged-is-kept",
+                "jobs are missing at the end",
+            ));
+        }
+        let receipts = state.receipt_head().0;
+        let withheld = state.sleds().filter(|(_, sled)| is_withheld(sled)).count();
+        self.summary.receipts = receipts;
+        self.summary.withheld = withheld;
+        Ok(())
+    }
+}
+
+/// Whether a sled gets nothing until a person acts, and says why.
+fn is_withheld(sled: &control::Sled) -> bool {
+    let quarantined = sled
+        .quarantine
+        .as_ref()
+        .is_some_and(|quarantine| !quarantine.reason.is_empty());
+    let unknown = matches!(&sled.power, Power::Unknown { reason, .. } if !reason.is_empty());
+    quarantined || unknown
+}

@@ -1,0 +1,272 @@
+//! People: the operator, a hand at the power button, a forger.
+
+use control::{BootAnswer, BootImage, BootQuestion, Event, Inventory, PoolSpec, Scope, SledSpec};
+use messages::{AgentKey, AgentMessage, Assurance, Digest, ImageRef};
+
+use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, sleds};
+use crate::{engine::Asker, faults::Faults, machine::Machine, random::Random};
+
+/// The image of every pool.
+pub(super) fn rootfs() -> ImageRef {
+    ImageRef {
+        name: "debian-12".to_owned(),
+        digest: Digest([3; 32]),
+        bytes: 1,
+    }
+}
+
+fn pool(name: &str, scope: Scope, labels: &[&str]) -> PoolSpec {
+    PoolSpec {
+        name: name.to_owned(),
+        github: "main".to_owned(),
+        scope,
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        image: BootImage {
+            kernel: Digest([1; 32]),
+            initramfs: Digest([2; 32]),
+            rootfs: rootfs(),
+        },
+        max_runtime_s: MAX_RUNTIME_S,
+        min_assurance: Assurance::Claimed,
+    }
+}
+
+/// What the operator declared.
+pub(super) fn inventory(machines: &[Machine], random: &mut Random) -> Inventory {
+    let mut pools = vec![
+        pool(
+            "linux",
+            Scope::Org("octo".to_owned()),
+            &["self-hosted", "linux", "x64"],
+        ),
+        pool(
+            "big",
+            Scope::Repo("octo/app".to_owned()),
+            &["linux", "x64", "big"],
+        ),
+        pool(
+            "solo",
+            Scope::Repo("solo/tool".to_owned()),
+            &["linux", "x64", "big"],
+        ),
+    ];
+    pools.truncate(usize::try_from(random.between(1, 3)).unwrap_or(1));
+    let sleds = machines
+        .iter()
+        .map(|machine| {
+            let mut names: Vec<String> = pools
+                .iter()
+                .filter(|_| random.chance(600))
+                .map(|pool| pool.name.clone())
+                .collect();
+            if names.is_empty() {
+                names.push(pools[random.index(pools.len())].name.clone());
+            }
+            SledSpec {
+                name: machine.name.clone(),
+                mac: machine.mac,
+                pools: names,
+            }
+        })
+        .collect();
+    Inventory {
+        hubs: vec!["main".to_owned()],
+        pools,
+        sleds,
+    }
+}
+
+impl World {
+    /// Each virtual minute people may do something.
+    pub(super) fn minute(&mut self) -> Step {
+        self.at(MINUTE, Happening::Minute);
+        if !self.calm && self.now >= self.calm_at {
+            self.calm_down();
+        }
+        if self.calm {
+            return Ok(());
+        }
+        if self.random.chance(self.faults.hand) {
+            self.hand();
+        }
+        if self.random.chance(self.faults.forge) {
+            self.forge();
+        }
+        if self.random.chance(self.faults.operator) {
+            self.operate();
+        }
+        if self.random.chance(self.faults.bmc_out) && self.random.chance(100) {
+            let sled = self.random.index(self.machines.len());
+            self.machines[sled].bmc.dead = true;
+        }
+        Ok(())
+    }
+
+    /// The faults end; what is broken for good stays broken.
+    fn calm_down(&mut self) {
+        self.note(|| "the faults end".to_owned());
+        self.calm = true;
+        self.faults = Faults::default();
+        for machine in &mut self.machines {
+            machine.bmc.out_until = 0;
+            machine.bmc.slowness = 800;
+        }
+        let inventory = self.inventory.clone();
+        self.submit(Event::Inventory(inventory), Asker::Operator);
+        if self.random.chance(500) {
+            for sled in 0..self.machines.len() {
+                if !self.machines[sled].bmc.dead {
+                    let sled = self.machines[sled].name.clone();
+                    self.submit(Event::Release { sled }, Asker::Operator);
+                }
+            }
+        }
+    }
+
+    fn hand(&mut self) {
+        let sled = self.random.index(self.machines.len());
+        if self.machines[sled].is_on() {
+            self.note(|| format!("a hand turns machine {sled} off"));
+            self.machines[sled].turn_off();
+            return;
+        }
+        self.note(|| format!("a hand turns machine {sled} on"));
+        self.turn_on(sled, true);
+        if self.random.chance(700) {
+            let epoch = self.machines[sled].epoch;
+            let wait = self.random.between(MINUTE, 8 * MINUTE);
+            self.at(wait, Happening::HandOff { sled, epoch });
+        }
+    }
+
+    /// Whoever turned it on turns it off.
+    pub(super) fn hand_off(&mut self, sled: usize, epoch: u64) -> Step {
+        if self.machines[sled].epoch == epoch {
+            self.machines[sled].turn_off();
+        }
+        Ok(())
+    }
+
+    fn forge(&mut self) {
+        let sled = self.random.index(self.machines.len());
+        let own = AgentKey(self.random.bytes());
+        let machine = &self.machines[sled];
+        let (mac, key) = (machine.mac, machine.key);
+        if self.random.chance(200) {
+            // Somebody with the sled's address asks to boot, power or not.
+            let question = BootQuestion::Loader { mac };
+            self.submit(Event::Boot(question), Asker::Forger(own));
+            return;
+        }
+        let Some(ticket) = machine.ticket.filter(|_| machine.is_on()) else {
+            return self.replay();
+        };
+        let hello = AgentMessage::Hello(sleds::inventory());
+        let other = AgentMessage::Accepted {
+            runner_name: self.started.first().cloned().unwrap_or_default(),
+        };
+        let (spoken_by, key, message) = match self.random.below(6) {
+            0 | 1 => (own, own, hello),
+            2 => (own, own, AgentMessage::Poll),
+            3 => (key, key, AgentMessage::Poll),
+            4 => (key, key, other),
+            _ => (key, key, AgentMessage::Wiped(sleds::wipe(false))),
+        };
+        self.note(|| format!("forged for machine {sled}: {message:?}"));
+        self.forged.insert(ticket);
+        self.send_forged(ticket, spoken_by, key, message);
+    }
+
+    fn send_forged(
+        &mut self,
+        ticket: messages::TicketToken,
+        spoken_by: AgentKey,
+        key: AgentKey,
+        message: AgentMessage,
+    ) {
+        let accepts_any = self.defect == Some(crate::faults::Defect::AnyKey);
+        let first = self.redeemers.get(&ticket).copied().filter(|_| accepts_any);
+        let event = Event::Agent {
+            ticket,
+            key: first.unwrap_or(key),
+            message,
+        };
+        self.submit(event, Asker::Forger(spoken_by));
+    }
+
+    /// Words of an earlier boot are said again.
+    fn replay(&mut self) {
+        if self.old_tickets.is_empty() {
+            return;
+        }
+        let (ticket, key) = self.old_tickets[self.random.index(self.old_tickets.len())];
+        let message = match self.random.below(3) {
+            0 => AgentMessage::Hello(sleds::inventory()),
+            1 => AgentMessage::Poll,
+            _ => AgentMessage::Wiped(sleds::wipe(true)),
+        };
+        self.forged.insert(ticket);
+        self.send_forged(ticket, key, key, message);
+    }
+
+    /// A machine that took another's address got an answer: it redeems.
+    pub(super) fn ghost_answered(&mut self, answer: &BootAnswer) {
+        if let BootAnswer::Offer(offer) = answer {
+            let key = AgentKey(self.random.bytes());
+            self.note(|| "a ghost redeems a ticket".to_owned());
+            self.forged.insert(offer.ticket);
+            let hello = AgentMessage::Hello(sleds::inventory());
+            self.send_forged(offer.ticket, key, key, hello);
+        }
+    }
+
+    fn operate(&mut self) {
+        let mut changed = self.inventory.clone();
+        let sled = self.random.index(changed.sleds.len());
+        let name = changed.sleds[sled].name.clone();
+        match self.random.below(6) {
+            0 => {
+                changed.sleds.remove(sled);
+            }
+            1 if changed.pools.len() > 1 => {
+                let gone = changed.pools.remove(self.random.index(changed.pools.len()));
+                for sled in &mut changed.sleds {
+                    sled.pools.retain(|pool| *pool != gone.name);
+                }
+            }
+            2 => {
+                // The pool moves to another scope under the same name.
+                changed.pools[0].scope = Scope::Repo("octo/app".to_owned());
+            }
+            3 => {
+                let event = Event::Release { sled: name };
+                return self.submit(event, Asker::Operator);
+            }
+            4 => {
+                let reason = "a person looks at it".to_owned();
+                let event = Event::Quarantine { sled: name, reason };
+                return self.submit(event, Asker::Operator);
+            }
+            _ => {}
+        }
+        self.note(|| "the operator changes the inventory".to_owned());
+        self.submit(Event::Inventory(changed), Asker::Operator);
+        if self.random.chance(500) {
+            let incarnation = self.engine.incarnation;
+            let event = Event::Inventory(self.inventory.clone());
+            let wait = self.random.between(10 * SECOND, 5 * MINUTE);
+            self.at(wait, Happening::Answer { incarnation, event });
+        }
+    }
+
+    /// For a defect: every sled is turned off, whatever it does.
+    pub(super) fn toggle_everything(&mut self) -> Step {
+        for sled in 0..self.machines.len() {
+            if self.machines[sled].is_on() {
+                self.check_cut(sled, "a restart")?;
+                self.machines[sled].turn_off();
+            }
+        }
+        Ok(())
+    }
+}

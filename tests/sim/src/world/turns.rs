@@ -1,0 +1,305 @@
+//! The appliance: turns of its engine, crashes, starts.
+
+use control::{AgentReply, Effect, Event, JobAction, Outcome, Reply, TableId};
+use messages::{AgentMessage, EffectId, ImageRef, Instruction, Order, Secret};
+
+use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, people};
+use crate::{
+    checks::{self, broken},
+    engine::{After, Asker},
+    faults::Defect,
+    machine::Command,
+};
+
+impl World {
+    /// The alarm that was set for the core.
+    pub(super) fn woken(&mut self) -> Step {
+        if self.wake_at != Some(self.now) {
+            return Ok(());
+        }
+        self.wake_at = None;
+        self.turn(true)
+    }
+
+    /// One turn of the engine, with a crash wherever it hurts.
+    pub(super) fn turn(&mut self, tick: bool) -> Step {
+        if self.engine.state.is_none() {
+            return Ok(());
+        }
+        self.count_turn()?;
+        let tick = tick && self.defect != Some(Defect::NoTicks);
+        let after = self.engine.turn(self.time(), &mut self.random, tick);
+        if self.defect == Some(Defect::AnswerBeforeCommit) {
+            self.release(&after)?;
+        }
+        let crash = self
+            .random
+            .chance(self.faults.crash)
+            .then(|| self.random.below(3));
+        if crash == Some(0) {
+            return self.crash("before the commit");
+        }
+        if self.random.chance(self.faults.store) {
+            return self.not_stored(&after);
+        }
+        self.engine.commit(&after.changes, self.defect);
+        self.check_commit(&after)?;
+        if crash == Some(1) {
+            return self.crash("after the commit, before the answers");
+        }
+        if self.defect != Some(Defect::AnswerBeforeCommit) {
+            self.release(&after)?;
+        }
+        if crash == Some(2) {
+            return self.crash("after the answers, before the effects");
+        }
+        self.dispatch(after);
+        self.set_alarm();
+        Ok(())
+    }
+
+    fn check_commit(&mut self, after: &After) -> Step {
+        for (event, _, reply) in &after.replies {
+            if let (Event::Delivery { key, .. }, Reply::Delivery(result)) = (event, reply) {
+                use control::DeliveryResult::{Queued, Updated};
+                if matches!(result, Queued | Updated) {
+                    self.checks.applied(*key)?;
+                }
+            }
+        }
+        let seen = checks::World {
+            machines: &self.machines,
+        };
+        self.checks.committed(&self.engine, &after.changes, &seen)
+    }
+
+    pub(super) fn crash(&mut self, when: &str) -> Step {
+        self.note(|| format!("CRASH {when}"));
+        self.summary.crashes += 1;
+        self.engine.crash();
+        self.turn_due = false;
+        self.wake_at = None;
+        // Commands that no BMC got yet die with the driver.
+        for machine in &mut self.machines {
+            machine.bmc.commands.truncate(usize::from(machine.bmc.busy));
+        }
+        let wait = self.random.between(3 * SECOND, 90 * SECOND);
+        self.at(wait, Happening::Start);
+        Ok(())
+    }
+
+    fn not_stored(&mut self, after: &After) -> Step {
+        self.note(|| "the store refused a batch".to_owned());
+        self.engine
+            .roll_back(after)
+            .map_err(|error| broken("load-equals-live", error))?;
+        let incarnation = self.engine.incarnation;
+        for (_, event) in &after.settled {
+            let event = event.clone();
+            self.at(SECOND, Happening::Answer { incarnation, event });
+        }
+        self.set_alarm();
+        Ok(())
+    }
+
+    /// The appliance starts: whatever the disk holds is the truth.
+    pub(super) fn start(&mut self) -> Step {
+        let state = self
+            .engine
+            .load()
+            .map_err(|error| broken("load-equals-live", error))?;
+        self.checks.started(&state, &self.github)?;
+        self.engine.state = Some(state);
+        let power = |world: &Self| -> Vec<EffectId> {
+            let state = world.engine.state.as_ref();
+            state
+                .into_iter()
+                .flat_map(|state| state.due_effects(messages::Millis(u64::MAX)))
+                .filter(|(_, effect)| effect.sled().is_some())
+                .map(|(id, _)| id)
+                .collect()
+        };
+        let before = power(self);
+        self.note(|| "START".to_owned());
+        self.engine.queue.push((Event::Started, Asker::Nobody));
+        let after = self.engine.turn(self.time(), &mut self.random, false);
+        let added = power(self).iter().any(|id| !before.contains(id));
+        // Before the inventory and a reading, there is no demand that a start
+        // itself could serve: work that waited was there before.
+        let claims = after.changes.iter().any(|row| row.table == TableId::Boots);
+        if added && !claims {
+            return Err(broken("restart-causes-no-edge", "starting commanded power"));
+        }
+        if self.defect == Some(Defect::RestartToggles) {
+            self.toggle_everything()?;
+        }
+        self.engine.commit(&after.changes, self.defect);
+        self.check_commit(&after)?;
+        self.dispatch(after);
+        let inventory = self.inventory.clone();
+        self.submit(Event::Inventory(inventory), Asker::Operator);
+        self.set_alarm();
+        Ok(())
+    }
+
+    fn set_alarm(&mut self) {
+        let last = self.engine.last_tick;
+        let Some(state) = self.engine.state.as_ref() else {
+            return;
+        };
+        let wake = match self.defect {
+            Some(Defect::Spin) => Some(messages::Millis(self.now + 1)),
+            _ => state.next_wake_after(last),
+        };
+        let Some(wake) = wake else { return };
+        let at = wake.0.max(self.now + 1);
+        if self.wake_at.is_none_or(|set| set > at) {
+            self.wake_at = Some(at);
+            self.at(at - self.now, Happening::Wake);
+        }
+    }
+
+    fn dispatch(&mut self, after: After) {
+        for boot in after.wake {
+            self.wake_agent(boot);
+        }
+        for (id, effect) in self.engine.begin_due(self.time()) {
+            self.note(|| format!("effect {id} begins: {effect:?}"));
+            let copies = 1 + usize::from(
+                self.defect == Some(Defect::MintTwice) && matches!(effect, Effect::Mint { .. }),
+            );
+            for _ in 0..copies {
+                match effect.sled() {
+                    Some(sled) => {
+                        self.command(sled, Command::Effect(id, effect.clone()));
+                    }
+                    None => self.request(id, effect.clone()),
+                }
+            }
+        }
+        for (sled, generation) in after.read_power {
+            self.command(sled, Command::Read(sled, generation));
+        }
+    }
+
+    /// Hands a turn's answers to whoever asked.
+    fn release(&mut self, after: &After) -> Step {
+        for (event, asker, reply) in &after.replies {
+            self.note(|| format!("{event:?} -> {reply:?}"));
+            match (event, reply) {
+                (Event::Delivery { hook, .. }, Reply::Delivery(result)) => {
+                    if let (Asker::Delivery(index), control::Hook::Job(report)) = (asker, hook) {
+                        self.delivered(*index, report.number, report.action, *result);
+                    }
+                }
+                (
+                    Event::Agent {
+                        ticket,
+                        key,
+                        message,
+                    },
+                    Reply::Agent(answer),
+                ) => {
+                    let key = match asker {
+                        Asker::Forger(true_key) => *true_key,
+                        _ => *key,
+                    };
+                    self.check_redeemer(*ticket, key, answer)?;
+                    let instruction = self.instruction(message, answer);
+                    self.check_order(*ticket, &instruction)?;
+                    if let Asker::Machine(sled, epoch, asked) = asker {
+                        self.heard(*sled, *epoch, *asked, message, instruction)?;
+                    }
+                }
+                (Event::Boot(_), Reply::Boot(answer)) => {
+                    if let Asker::Machine(sled, epoch, asked) = asker {
+                        self.boot_answered(*sled, *epoch, *asked, answer)?;
+                    } else if matches!(asker, Asker::Forger(_)) {
+                        self.ghost_answered(answer);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(
+        &mut self,
+        index: usize,
+        number: u64,
+        action: JobAction,
+        result: control::DeliveryResult,
+    ) {
+        use control::DeliveryResult as Result;
+        match result {
+            Result::Full => return,
+            Result::Ignored => {
+                if action == JobAction::Queued {
+                    self.ignored.insert(number);
+                }
+            }
+            Result::Queued | Result::Updated | Result::Duplicate => {
+                self.ignored.remove(&number);
+                if let Some(job) = self.github.jobs.get_mut(&number) {
+                    job.acknowledged = true;
+                }
+            }
+            Result::Pong => {}
+        }
+        self.github.deliveries[index].acknowledged = true;
+    }
+
+    /// What the agent API makes of the core's answer: the order's secret
+    /// comes from memory, or is lost.
+    fn instruction(&mut self, asked: &AgentMessage, answer: &AgentReply) -> Option<Instruction> {
+        if self.defect == Some(Defect::AnyOrder)
+            && *asked == AgentMessage::Poll
+            && let Some(name) = self.engine.secrets.first()
+        {
+            return Some(Instruction::Order(order(
+                name,
+                people::rootfs(),
+                MAX_RUNTIME_S,
+            )));
+        }
+        match answer {
+            AgentReply::Instruction { instruction, .. } => Some(instruction.clone()),
+            AgentReply::Order {
+                boot,
+                runner_name,
+                image,
+                max_runtime_s,
+            } => {
+                if !self.engine.secrets.contains(runner_name) {
+                    self.submit(Event::OrderLost { boot: *boot }, Asker::Nobody);
+                    return Some(Instruction::Wait);
+                }
+                Some(Instruction::Order(order(
+                    runner_name,
+                    image.clone(),
+                    *max_runtime_s,
+                )))
+            }
+            AgentReply::Refused(_) => None,
+        }
+    }
+
+    /// Reports an effect's outcome, unless the appliance that began it is gone.
+    pub(super) fn outcome(&mut self, incarnation: u64, id: EffectId, wait: u64, outcome: Outcome) {
+        let event = Event::Outcome { id, outcome };
+        self.at(
+            wait.min(60 * MINUTE),
+            Happening::Answer { incarnation, event },
+        );
+    }
+}
+
+fn order(name: &str, image: ImageRef, max_runtime_s: u64) -> Order {
+    Order {
+        runner_name: name.to_owned(),
+        jit_config: Secret::new(String::new()),
+        image,
+        max_runtime_s,
+    }
+}
