@@ -296,7 +296,10 @@ fn lists_have_pages() {
     let bearer = text_token(&hub, 11);
     for name in ["a", "b", "c"] {
         let path = format!("{ORG}/generate-jitconfig");
-        let made = handle(&hub, &Request::new("POST", &path).bearer(&bearer).json(&jit(name)));
+        let made = handle(
+            &hub,
+            &Request::new("POST", &path).bearer(&bearer).json(&jit(name)),
+        );
         assert_eq!(made.status, 201);
     }
     let check = |query: &str, names: &[&str], next: bool| {
