@@ -219,7 +219,7 @@ pub(crate) fn typical() -> StatusView {
     cancelled.conclusion = Some("cancelled".into());
     cancelled.completed = Some(Millis(NOW - 280_000));
     StatusView {
-        pools: vec![pool(5, 2)],
+        pools: vec![pool(4, 2)],
         sleds: vec![busy(1, &running), busy(2, &booting)],
         jobs: vec![
             queued_job(1_050, NOW - 2_000, full),
