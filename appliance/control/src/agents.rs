@@ -47,7 +47,10 @@ pub(crate) fn hear(
             }
         }
     }
-    state.heard.insert(id, now);
+    // Words after the end must not be remembered for ever.
+    if boot.stage != BootStage::Ended {
+        state.heard.insert(id, now);
+    }
     let instruction = match message {
         AgentMessage::Hello(inventory) => hello(state, now, id, key, inventory, fx),
         AgentMessage::Wiped(report) => wiped(state, now, id, report, fx),
@@ -83,7 +86,13 @@ fn attacked(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) -> Age
     let reason = "two agents claimed the same boot: look for a second machine with this sled's address on the sled network, then release it";
     state.audit(fx, "audit.boot.two_redeemers", Some(id), reason.to_string());
     boots::quarantine(state, now, sled, reason.to_string(), fx);
-    boots::fail(state, now, id, reason, Off::Cut, fx);
+    // One that is going off has failed or ended once already.
+    if !matches!(
+        state.boots.get(id).map(|boot| &boot.stage),
+        Some(BootStage::PoweringOff { .. })
+    ) {
+        boots::fail(state, now, id, reason, Off::Cut, fx);
+    }
     refusal
 }
 

@@ -300,7 +300,11 @@ pub(crate) fn begin_power_off(
         return;
     }
     let sled = boot.sled;
-    state.withdraw_effects(|effect| matches!(effect, Effect::PowerOn { boot, .. } if *boot == id));
+    // A power-on under way may still turn it on after its agent turned it off:
+    // a power-off behind it in the driver's queue settles that.
+    let turning_on = !state
+        .withdraw_effects(|effect| matches!(effect, Effect::PowerOn { boot, .. } if *boot == id))
+        .is_empty();
     runners::abandon(state, now, id);
     if let Some(boot) = state.boots.get_mut(id) {
         boot.outcome = Some(outcome);
@@ -309,7 +313,7 @@ pub(crate) fn begin_power_off(
     state
         .checks
         .insert(sled, now.after(state.limits.off_poll_ms));
-    if off == Off::Cut {
+    if off == Off::Cut || turning_on {
         power::cut(state, now, id, fx);
     }
     fx.wake.push(id);

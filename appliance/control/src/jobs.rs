@@ -1,12 +1,12 @@
 //! Jobs: GitHub's word on them, which only ever moves forward.
 
-use alloc::{format, vec::Vec};
+use alloc::{collections::BTreeSet, format, vec::Vec};
 
 use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
     DeliveryResult, Effects, JobAction, JobReport, Source, boots,
-    rows::{BootStage, Conclusion, Job, JobState, Pool},
+    rows::{BootStage, Conclusion, Job, JobState, Pool, Runner},
     state::State,
 };
 
@@ -126,9 +126,20 @@ fn raise(
     let Some(job) = state.jobs.get_mut(id) else {
         return;
     };
-    job.state = to;
+    // `finish` raises to the last state.
+    if to == JobState::InProgress {
+        job.state = to;
+    }
     if let (None, Some((_, name))) = (job.boot, &report.runner) {
         job.taken_by = Some(name.clone());
+    }
+    let active = job
+        .boot
+        .and_then(|boot| state.boots.get(boot))
+        .is_some_and(|boot| boot.stage != BootStage::Ended);
+    if to == JobState::InProgress && !active {
+        // No boot's end will make us ask, and GitHub may never tell.
+        look_up(state, now, id, ASK_AGAIN_MS);
     }
     if to == JobState::Completed {
         let word = report
@@ -151,6 +162,9 @@ pub(crate) fn finish(
     let Some(job) = state.jobs.get_mut(id) else {
         return;
     };
+    if job.state == JobState::Completed {
+        return;
+    }
     job.state = JobState::Completed;
     job.completed_at = Some(now);
     job.conclusion = Some(conclusion);
@@ -163,34 +177,46 @@ pub(crate) fn finish(
     state.schedule_due = true;
 }
 
-/// Ended jobs beyond the bound leave, oldest first, unless a boot still runs
-/// for them.
+/// Ended jobs beyond the bound leave, oldest first. One whose boot goes on
+/// stays for its receipt; there are no more of those than sleds.
 fn forget_ended(state: &mut State) {
-    while state.ended_jobs.len() > state.limits.history {
-        let Some(oldest) = state.ended_jobs.pop_first() else {
-            return;
-        };
-        state.jobs.remove(oldest.1);
+    let surplus = state.ended_jobs.len().saturating_sub(state.limits.history);
+    if surplus == 0 {
+        return;
+    }
+    let running: BTreeSet<JobId> = state
+        .active_boots()
+        .filter_map(|(_, boot)| boot.job)
+        .collect();
+    let old: Vec<(Millis, JobId)> = state
+        .ended_jobs
+        .iter()
+        .filter(|(_, id)| !running.contains(id))
+        .take(surplus)
+        .copied()
+        .collect();
+    for entry in old {
+        state.ended_jobs.remove(&entry);
+        state.jobs.remove(entry.1);
     }
 }
 
-/// The boot whose runner GitHub names. Only `runner_id` binds (names can be
-/// null or reused by others), and only within the App it was minted through.
+/// The boot whose runner GitHub names. Only the id binds, because names can be
+/// null; but ids are unique within one scope only, so the App, the scope and
+/// the name (where one is told) must not contradict it.
 fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootId> {
-    let (runner_id, _) = report.runner.as_ref()?;
+    let (runner_id, name) = report.runner.as_ref()?;
+    let fits = |runner: &Runner| {
+        runner.id == Some(*runner_id)
+            && runner.hub == hub
+            && runner.scope.covers(&report.repository)
+            && (name.is_empty() || runner.name.as_str() == name.as_ref())
+    };
     state
         .boots
         .iter()
         .rev()
-        .find(|(_, boot)| {
-            boot.runner
-                .as_ref()
-                .is_some_and(|runner| runner.id == Some(*runner_id))
-                && state
-                    .pools
-                    .get(boot.pool)
-                    .is_some_and(|pool| pool.hub == hub)
-        })
+        .find(|(_, boot)| boot.runner.as_ref().is_some_and(fits))
         .map(|(id, _)| *id)
 }
 
@@ -351,15 +377,74 @@ pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
         JobState::Queued => ran,
     };
     if silent {
-        let repository = job.repository.clone();
-        let due = now.after(state.limits.silence_ms);
-        state.push_effect(
-            due,
-            crate::Effect::LookUpJob {
-                job: id,
-                repository,
-            },
-        );
+        look_up(state, now, id, state.limits.silence_ms);
+    }
+}
+
+/// Asks GitHub how a job stands, `wait_ms` from now; once, however many ask.
+pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    let effect = crate::Effect::LookUpJob {
+        job: id,
+        repository: job.repository.clone(),
+    };
+    let listed = state
+        .outbox
+        .iter()
+        .any(|(_, pending)| pending.effect == effect);
+    if !listed {
+        state.push_effect(now.after(wait_ms), effect);
+    }
+}
+
+/// GitHub was asked about a job and it has not ended. Nothing else may ever
+/// tell (actions/runner#4309), so it is asked again where no boot of ours
+/// will: a job that runs elsewhere, or whose boot is over.
+pub(crate) fn ask_again(state: &mut State, now: Millis, id: JobId) {
+    let Some(job) = state.jobs.get(id) else {
+        return;
+    };
+    let served = job
+        .boot
+        .and_then(|boot| state.boots.get(boot))
+        .is_some_and(|boot| boot.stage != BootStage::Ended);
+    let wait_ms = match job.state {
+        JobState::Completed => return,
+        JobState::InProgress if served => return,
+        JobState::InProgress => ASK_AGAIN_MS,
+        JobState::Queued if now.since(job.delivered_at) < STALE_MS => return,
+        JobState::Queued => STALE_MS / 24,
+    };
+    look_up(state, now, id, wait_ms);
+}
+
+/// Between two questions about a job that runs somewhere.
+const ASK_AGAIN_MS: u64 = 10 * 60 * 1000;
+
+/// GitHub ends a job that nobody took for this long (its usage limits: 24
+/// hours), so one that still waits here has ended without our hearing of it.
+const STALE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How many stale jobs of one pool are asked for at once.
+const STALE_AT_ONCE: usize = 16;
+
+/// Asks about jobs that wait for longer than GitHub lets them.
+pub(crate) fn ask_stale(state: &mut State, now: Millis) {
+    let stale: Vec<JobId> = state
+        .queue
+        .values()
+        .flat_map(|queue| {
+            queue
+                .iter()
+                .take_while(|(at, _)| now.since(*at) >= STALE_MS)
+                .take(STALE_AT_ONCE)
+        })
+        .map(|(_, id)| *id)
+        .collect();
+    for id in stale {
+        look_up(state, now, id, 0);
     }
 }
 

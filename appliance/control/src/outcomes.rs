@@ -5,12 +5,23 @@ use alloc::{format, string::String};
 use messages::{EffectId, Millis};
 
 use crate::{
-    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source, effect::JobAnswer, jobs,
-    persist, power, rows::Conclusion, runners, state::State,
+    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source,
+    effect::JobAnswer,
+    jobs, persist, power,
+    rows::{Conclusion, Runner},
+    runners,
+    state::State,
 };
 
-/// Tries before an effect that nothing waits for is given up.
-const MAX_ATTEMPTS: u32 = 60;
+/// Tries before an effect is given up: a day at the largest wait. By then
+/// GitHub itself has removed an unused runner (its documentation on ephemeral
+/// runners: after one day) and has ended a job that was never picked up.
+const MAX_ATTEMPTS: u32 = 24 * 60;
+
+/// A runner that had no id when it was deleted is deleted by name once more
+/// after this: the request that registers it may have been under way. Longer
+/// than the GitHub client waits for an answer.
+const LINGER_MS: u64 = 120_000;
 
 /// Settles one effect. An outcome of an effect that was withdrawn is only
 /// looked at where it left something behind in the world.
@@ -34,6 +45,10 @@ pub(crate) fn settle(
             power::powered_on(state, now, boot, done, fx);
         }
         (Effect::PowerOn { boot, .. }, Outcome::PoweredOn(Err(failure))) => {
+            // It may have been turned on all the same.
+            if let Some(boot) = state.boots.get_mut(boot) {
+                boot.replayed = true;
+            }
             power_failed(state, now, id, failure, Some(boot), fx);
         }
         (Effect::PowerOff { .. }, Outcome::PoweredOff(Ok(()))) => {
@@ -42,22 +57,46 @@ pub(crate) fn settle(
         (Effect::PowerOff { .. }, Outcome::PoweredOff(Err(failure))) => {
             power_failed(state, now, id, failure, None, fx);
         }
-        (Effect::Mint { name, boot, .. }, Outcome::Minted(result)) => {
+        (
+            Effect::Mint {
+                hub,
+                scope,
+                name,
+                boot,
+                ..
+            },
+            Outcome::Minted(result),
+        ) => {
             state.outbox.remove(id);
-            runners::minted(state, now, boot, &name, result, fx);
+            let runner = Runner {
+                name,
+                id: None,
+                hub,
+                scope,
+            };
+            runners::minted(state, now, boot, runner, result, fx);
         }
-        (Effect::DeleteRunner { boot, .. }, Outcome::Deleted(Ok(true))) => {
-            state.outbox.remove(id);
-            runners::deleted(state, now, boot, fx);
+        (
+            Effect::DeleteRunner {
+                boot,
+                name,
+                id: runner,
+                ..
+            },
+            Outcome::Deleted(Ok(true)),
+        ) => {
+            deleted_once(state, now, id, runner.is_some());
+            runners::deleted(state, now, boot, &name, fx);
         }
-        (Effect::DeleteRunner { boot, .. }, Outcome::Deleted(Ok(false))) => {
-            busy(state, now, id, boot);
+        (Effect::DeleteRunner { boot, name, .. }, Outcome::Deleted(Ok(false))) => {
+            busy(state, now, id, boot, &name);
         }
         (Effect::LookUpJob { job, .. }, Outcome::LookedUp(Ok(answer))) => {
             state.outbox.remove(id);
             match answer {
                 JobAnswer::Report(report) => {
                     jobs::report(state, now, job.hub, Source::Sweep, &report, fx);
+                    jobs::ask_again(state, now, job);
                 }
                 JobAnswer::Gone => jobs::finish(state, now, job, Conclusion::Silent, fx),
             }
@@ -75,6 +114,18 @@ pub(crate) fn settle(
         // A driver that answers something else than it was asked is a defect
         // of ours; trying again is the safe reading of it.
         (_, _) => retry(state, now, id, 0),
+    }
+}
+
+/// A runner is gone. When nobody knew its id it is looked for once more.
+fn deleted_once(state: &mut State, now: Millis, id: EffectId, by_id: bool) {
+    let surely = by_id || state.outbox.get(id).is_none_or(|pending| pending.again);
+    if surely {
+        state.outbox.remove(id);
+    } else if let Some(pending) = state.outbox.get_mut(id) {
+        pending.again = true;
+        pending.attempts = 0;
+        pending.due = now.after(LINGER_MS);
     }
 }
 
@@ -119,14 +170,18 @@ fn power_failed(
 }
 
 /// The runner that should go has a job.
-fn busy(state: &mut State, now: Millis, id: EffectId, boot: messages::BootId) {
+fn busy(state: &mut State, now: Millis, id: EffectId, boot_id: messages::BootId, name: &str) {
     let running = state
         .boots
-        .get(boot)
-        .is_some_and(|boot| boot.stage == crate::rows::BootStage::Running);
-    if running {
+        .get(boot_id)
+        .filter(|boot| boot.stage == crate::rows::BootStage::Running && boot.has_runner(name));
+    if let Some(boot) = running {
         // Good news for an idle-looking runner: it was given work after all.
+        let unnamed = boot.for_job.filter(|_| boot.job.is_none());
         state.outbox.remove(id);
+        if let Some(job) = unnamed {
+            jobs::look_up(state, now, job, 0);
+        }
     } else {
         // Its sled is off or going off; GitHub will notice in a while.
         retry(state, now, id, 0);

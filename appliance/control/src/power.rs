@@ -147,7 +147,7 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
         .is_none_or(|heard| now.since(*heard) >= SILENCE_MS);
     match boot.stage {
         // While a command is under way the reading may be older than it.
-        BootStage::PoweringOff { .. } if is_commanded(state, boot.sled) => {}
+        BootStage::PoweringOff { .. } if is_commanded(state, now, boot.sled) => {}
         BootStage::PoweringOff { .. } => boots::end(state, now, id, fx),
         BootStage::PoweringOn | BootStage::Ended => {}
         BootStage::Netbooting => {
@@ -164,27 +164,37 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
                     Off::Asked,
                     fx,
                 );
-                boots::end(state, now, id, fx);
+                end_uncommanded(state, now, id, fx);
             }
         }
         BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {
             // A live agent outranks a BMC's word.
             if silent {
                 boots::fail(state, now, id, "it lost power", Off::Asked, fx);
-                boots::end(state, now, id, fx);
+                end_uncommanded(state, now, id, fx);
             }
         }
     }
 }
 
-/// Whether a power command for this sled has no outcome yet. A driver carries
-/// out one sled's commands and readings in order, so a reading that arrives
-/// after the outcome was taken after the command.
-fn is_commanded(state: &State, sled: SledId) -> bool {
+/// Ends a boot whose sled read as off, unless a command is under way that
+/// could still change that; then a later reading ends it.
+fn end_uncommanded(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let sled = state.boots.get(id).map(|boot| boot.sled);
+    if sled.is_some_and(|sled| !is_commanded(state, now, sled)) {
+        boots::end(state, now, id, fx);
+    }
+}
+
+/// Whether a power command for this sled is under way. A driver carries out
+/// one sled's commands and readings in order, so a reading that arrives after
+/// the outcome was taken after the command. One that failed and waits for its
+/// next try is not under way.
+fn is_commanded(state: &State, now: Millis, sled: SledId) -> bool {
     state
         .outbox
         .iter()
-        .any(|(_, pending)| pending.effect.sled() == Some(sled))
+        .any(|(_, pending)| pending.effect.sled() == Some(sled) && pending.due <= now)
 }
 
 /// A power-on was carried out.
@@ -201,6 +211,24 @@ pub(crate) fn powered_on(
     if matches!(boot.stage, BootStage::PoweringOff { .. } | BootStage::Ended) {
         return;
     }
+    // An agent that spoke before the edge did not come from it.
+    let spoke = boot
+        .times
+        .agent
+        .filter(|spoke| done.edge && *spoke < done.at);
+    let (sled, replayed) = (boot.sled, boot.replayed);
+    if spoke.is_some() {
+        let reason = "an agent redeemed its boot ticket before it was turned on: look for a second machine with this sled's address on the sled network, then release it";
+        // After a try without an answer it may as well have lost its power.
+        if !replayed {
+            boots::quarantine(state, now, sled, reason.to_string(), fx);
+        }
+        boots::fail(state, now, id, reason, Off::Cut, fx);
+        return;
+    }
+    let Some(boot) = state.boots.get(id) else {
+        return;
+    };
     // After a crash in mid-command a sled that is on was turned on by us.
     let ours = done.edge || boot.replayed;
     let Some(boot) = state.boots.get_mut(id) else {
@@ -209,7 +237,6 @@ pub(crate) fn powered_on(
     boot.times.power_on = Some(done.at);
     boot.power_edge = done.edge;
     boot.override_confirmed = done.override_confirmed;
-    let sled = boot.sled;
     let stage = boot.stage.clone();
     if !ours {
         let reason = "it was on already when Musher came to turn it on";
@@ -231,6 +258,8 @@ pub(crate) fn powered_on(
     state
         .checks
         .insert(sled, now.after(state.limits.power_poll_ms));
+    // A sled may be wiped already, and wait for this proof to be given a runner.
+    state.schedule_due = true;
 }
 
 /// Commands the power off. Reading it follows.

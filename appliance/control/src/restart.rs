@@ -4,7 +4,12 @@ use alloc::{format, vec::Vec};
 
 use messages::{BootId, Millis};
 
-use crate::{Effect, Effects, boots, rows::BootStage, runners, state::State};
+use crate::{
+    Effect, Effects, boots,
+    rows::{BootStage, Power},
+    runners,
+    state::State,
+};
 
 /// Settles what was under way when the appliance stopped.
 ///
@@ -13,24 +18,23 @@ use crate::{Effect, Effects, boots, rows::BootStage, runners, state::State};
 /// have happened: its name is deleted and a fresh one is minted. Every
 /// deadline starts anew, because sleds went on while we were away.
 pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
+    forget_future(state, now);
+    runners::void_mintings(state, now);
     let active: Vec<(BootId, BootStage)> = state
         .active_boots()
         .map(|(id, boot)| (id, boot.stage.clone()))
         .collect();
     for (id, stage) in active {
         let deadline = now.after(boots::stage_ms(state, id, &stage));
+        let turning_on = state.outbox.iter().any(
+            |(_, pending)| matches!(pending.effect, Effect::PowerOn { boot, .. } if boot == id),
+        );
         if let Some(boot) = state.boots.get_mut(id) {
             boot.deadline = deadline;
+            // Its agent may have spoken before the command's answer came.
+            boot.replayed |= turning_on;
         }
         match stage {
-            BootStage::PoweringOn => {
-                let begun = state.outbox.iter().any(|(_, pending)| {
-                    matches!(pending.effect, Effect::PowerOn { boot, .. } if boot == id)
-                });
-                if begun && let Some(boot) = state.boots.get_mut(id) {
-                    boot.replayed = true;
-                }
-            }
             BootStage::Ready => runners::void_runner(state, now, id),
             // Its config was in our memory only. An agent that has it already
             // waits for our word before it starts the runner.
@@ -43,7 +47,8 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
                     "the appliance restarted".into(),
                 );
             }
-            BootStage::Netbooting
+            BootStage::PoweringOn
+            | BootStage::Netbooting
             | BootStage::Wiping
             | BootStage::Running
             | BootStage::PoweringOff { .. }
@@ -59,3 +64,46 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     );
     state.schedule_due = true;
 }
+
+/// An appliance without a real-time clock may start earlier than it stopped.
+/// Nothing may then wait for a time that is long to come.
+fn forget_future(state: &mut State, now: Millis) {
+    let latest = now.after(LONGEST_WAIT_MS);
+    let effects: Vec<_> = state
+        .outbox
+        .iter()
+        .filter(|(_, pending)| pending.due > latest)
+        .map(|(id, _)| *id)
+        .collect();
+    for id in effects {
+        if let Some(pending) = state.outbox.get_mut(id) {
+            pending.due = now;
+        }
+    }
+    let sleds: Vec<_> = state
+        .sleds
+        .iter()
+        .filter(|(_, sled)| matches!(sled.power, Power::Off { since } if since > now))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in sleds {
+        if let Some(sled) = state.sleds.get_mut(id) {
+            sled.power = Power::Off { since: now };
+        }
+    }
+    let pools: Vec<_> = state
+        .pools
+        .iter()
+        .filter(|(_, pool)| pool.blocked_until.is_some_and(|until| until > latest))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in pools {
+        if let Some(pool) = state.pools.get_mut(id) {
+            pool.blocked_until = Some(now);
+        }
+    }
+}
+
+/// No effect and no pool waits longer than this: GitHub's rate limits are
+/// reset each hour.
+const LONGEST_WAIT_MS: u64 = 60 * 60 * 1000;

@@ -267,6 +267,10 @@ pub struct Runner {
     pub name: String,
     /// GitHub's id once it answered.
     pub id: Option<RunnerId>,
+    /// App through which it was registered: the pool may change meanwhile.
+    pub hub: HubId,
+    /// Where it was registered.
+    pub scope: Scope,
 }
 
 /// One boot of one sled: a claim and what became of it.
@@ -295,7 +299,7 @@ pub struct Boot {
     pub times: Timeline,
     /// The sled was off and our command turned it on.
     pub power_edge: bool,
-    /// We crashed while the power command was under way, so a sled that is on
+    /// A power command had no answer (a crash, a timeout), so a sled that is on
     /// already was most likely turned on by us.
     pub replayed: bool,
     /// Network boot was set out of band and read back.
@@ -336,6 +340,14 @@ impl Boot {
         }
     }
 
+    /// Whether its present runner has this name.
+    #[must_use]
+    pub fn has_runner(&self, name: &str) -> bool {
+        self.runner
+            .as_ref()
+            .is_some_and(|runner| runner.name == name)
+    }
+
     /// Whether it is on its way to serve a job that it does not have yet.
     #[must_use]
     pub fn is_supply(&self) -> bool {
@@ -361,4 +373,7 @@ pub struct Pending {
     pub due: Millis,
     /// Tries that failed so far.
     pub attempts: u32,
+    /// It was done once and is done again later, because something that was
+    /// still under way then could have undone it.
+    pub again: bool,
 }

@@ -3,24 +3,40 @@
 //! Minting is the one effect that is not idempotent. So each try has a name of
 //! its own; a name whose minting has no answer is deleted before another is tried.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
-use messages::{BootId, Millis, RunnerId};
+use messages::{BootId, Millis, PoolId, RunnerId};
 
 use crate::{
-    Effect, Effects, GithubFailure, Labels,
+    Effect, Effects, GithubFailure, Labels, Pending,
     boots::{self, Off},
     rows::{Boot, BootStage, Runner},
     schedule,
     state::State,
 };
 
-/// Mints for every sled that is ready and has none under way.
+/// Mints for every sled that is ready, has none under way, and left none
+/// behind: a name whose minting or deleting is unsettled comes first.
 pub(crate) fn mint_ready(state: &mut State, now: Millis, fx: &mut Effects) {
+    let unsettled: BTreeSet<BootId> = state
+        .outbox
+        .iter()
+        .filter(|(_, pending)| !pending.again)
+        .filter_map(|(_, pending)| match pending.effect {
+            Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Some(boot),
+            Effect::PowerOn { .. }
+            | Effect::PowerOff { .. }
+            | Effect::LookUpJob { .. }
+            | Effect::SignReceipt { .. } => None,
+        })
+        .collect();
     let ready: Vec<BootId> = state
         .active_boots()
-        .filter(|(_, boot)| {
-            boot.stage == BootStage::Ready && boot.runner.is_none() && boot.times.power_on.is_some()
+        .filter(|(id, boot)| {
+            boot.stage == BootStage::Ready
+                && boot.runner.is_none()
+                && boot.times.power_on.is_some()
+                && !unsettled.contains(id)
         })
         .map(|(id, _)| id)
         .collect();
@@ -42,7 +58,11 @@ pub(crate) fn mint_ready(state: &mut State, now: Millis, fx: &mut Effects) {
             boots::fail(state, now, id, reason, Off::Asked, fx);
             continue;
         }
-        mint(state, now, id, 0);
+        let wait = match boot.mints {
+            0 => 0,
+            tried => state.limits.backoff(tried),
+        };
+        mint(state, now, id, wait);
     }
 }
 
@@ -69,122 +89,154 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
         labels,
         boot: id,
     };
+    let runner = Runner {
+        name,
+        id: None,
+        hub: pool.hub,
+        scope: pool.scope.clone(),
+    };
     if let Some(boot) = state.boots.get_mut(id) {
         boot.mints = try_number;
-        boot.runner = Some(Runner { name, id: None });
+        boot.runner = Some(runner);
     }
     state.push_effect(now.after(wait_ms), effect);
 }
 
-/// GitHub answered a minting, or did not.
+/// GitHub answered a minting, or did not. Its boot may be over, even forgotten:
+/// what was registered is deleted all the same.
 pub(crate) fn minted(
     state: &mut State,
     now: Millis,
     id: BootId,
-    name: &str,
+    runner: Runner,
     result: Result<RunnerId, GithubFailure>,
     fx: &mut Effects,
 ) {
-    let Some(boot) = state.boots.get(id) else {
-        return;
-    };
-    let wanted = boot.stage == BootStage::Ready
-        && boot
-            .runner
-            .as_ref()
-            .is_some_and(|runner| runner.name == name);
-    let pool = boot.pool;
-    match result {
-        Ok(runner) if wanted => {
+    let waiting = state
+        .boots
+        .get(id)
+        .filter(|boot| boot.stage == BootStage::Ready && boot.has_runner(&runner.name))
+        .map(|boot| (boot.pool, boot.mints));
+    match (result, waiting) {
+        (Ok(number), Some((pool, _))) => {
+            let detail = format!("{} is runner {number}", runner.name);
             if let Some(boot) = state.boots.get_mut(id) {
                 boot.runner = Some(Runner {
-                    name: name.into(),
-                    id: Some(runner),
+                    id: Some(number),
+                    ..runner
                 });
             }
             schedule::clear_problem(state, pool);
             boots::enter(state, now, id, BootStage::Ordered);
             fx.wake.push(id);
-            state.audit(
-                fx,
-                "audit.runner.minted",
-                Some(id),
-                format!("{name} is runner {runner}"),
-            );
+            state.audit(fx, "audit.runner.minted", Some(id), detail);
         }
-        Ok(runner) => push_delete(state, now, id, name.into(), Some(runner)),
-        Err(_) if !wanted => push_delete(state, now, id, name.into(), None),
-        Err(GithubFailure::Refused(problem)) => {
-            if let Some(boot) = state.boots.get_mut(id) {
-                boot.runner = None;
-            }
-            schedule::block(state, now, pool, problem.clone(), fx);
-            boots::call_off(
-                state,
-                now,
-                id,
-                &format!("GitHub refused a runner: {problem}"),
-                fx,
-            );
-        }
-        Err(failure) => {
-            let (wait, why) = match failure {
-                GithubFailure::Conflict => (0, String::from("the name was taken")),
-                GithubFailure::RateLimited(ms) => (ms, format!("rate limited for {ms} ms")),
-                GithubFailure::Unavailable(why) | GithubFailure::Refused(why) => {
-                    // It may have been minted all the same.
-                    push_delete(state, now, id, name.into(), None);
-                    (0, why)
-                }
+        (Ok(number), None) => {
+            let runner = Runner {
+                id: Some(number),
+                ..runner
             };
-            let tries = state.boots.get(id).map_or(1, |boot| boot.mints);
-            let wait = wait.max(state.limits.backoff(tries));
+            push_delete(state, now, id, runner);
+        }
+        (Err(failure), waiting) => mint_failed(state, now, id, runner, failure, waiting, fx),
+    }
+}
+
+fn mint_failed(
+    state: &mut State,
+    now: Millis,
+    id: BootId,
+    runner: Runner,
+    failure: GithubFailure,
+    waiting: Option<(PoolId, u32)>,
+    fx: &mut Effects,
+) {
+    // It may have been minted all the same; and a name that is taken can only
+    // be a leftover of our own, because our id is part of it.
+    if matches!(
+        failure,
+        GithubFailure::Unavailable(_) | GithubFailure::Conflict
+    ) {
+        push_delete(state, now, id, runner);
+    }
+    let Some((pool, tries)) = waiting else {
+        return;
+    };
+    if let Some(boot) = state.boots.get_mut(id) {
+        boot.runner = None;
+    }
+    match failure {
+        GithubFailure::Refused(problem) => {
+            schedule::block(state, now, pool, problem.clone(), fx);
+            let reason = format!("GitHub refused a runner: {problem}");
+            boots::call_off(state, now, id, &reason, fx);
+        }
+        GithubFailure::RateLimited(ms) => {
+            let why = format!("rate limited for {ms} ms");
             state.audit(fx, "audit.runner.mint_failed", Some(id), why);
-            mint(state, now, id, wait);
+            mint(state, now, id, ms.max(state.limits.backoff(tries)));
+        }
+        // `mint_ready` mints again once the delete is settled.
+        GithubFailure::Conflict => {
+            let why = String::from("the name was taken");
+            state.audit(fx, "audit.runner.mint_failed", Some(id), why);
+        }
+        GithubFailure::Unavailable(why) => {
+            state.audit(fx, "audit.runner.mint_failed", Some(id), why);
         }
     }
 }
 
-fn push_delete(state: &mut State, now: Millis, id: BootId, name: String, runner: Option<RunnerId>) {
-    let Some(pool) = state
-        .boots
-        .get(id)
-        .and_then(|boot| state.pools.get(boot.pool))
-    else {
-        return;
-    };
+fn push_delete(state: &mut State, now: Millis, id: BootId, runner: Runner) {
     let effect = Effect::DeleteRunner {
-        hub: pool.hub,
-        scope: pool.scope.clone(),
-        name,
-        id: runner,
+        hub: runner.hub,
+        scope: runner.scope,
+        name: runner.name,
+        id: runner.id,
         boot: id,
     };
     let listed = state
         .outbox
         .iter()
-        .any(|(_, pending)| pending.effect == effect);
+        .any(|(_, pending)| pending.effect == effect && !pending.again);
     if !listed {
         state.push_effect(now, effect);
     }
 }
 
-/// Deletes the boot's runner, if it has one.
+/// Deletes the boot's runner, if it has one that was registered. One whose
+/// minting is under way is deleted by the outcome of that: a delete sent now
+/// could come to GitHub before the minting does, and find nothing.
 pub(crate) fn delete(state: &mut State, now: Millis, id: BootId) {
-    let runner = state.boots.get(id).and_then(|boot| boot.runner.clone());
-    if let Some(runner) = runner {
-        push_delete(state, now, id, runner.name, runner.id);
+    let Some(runner) = state.boots.get(id).and_then(|boot| boot.runner.clone()) else {
+        return;
+    };
+    let name = runner.name.clone();
+    let minting =
+        |pending: &Pending| matches!(&pending.effect, Effect::Mint { name: of, .. } if *of == name);
+    let due = state
+        .outbox
+        .iter()
+        .find(|(_, pending)| minting(pending))
+        .map(|(_, pending)| pending.due);
+    match due {
+        None => push_delete(state, now, id, runner),
+        Some(due) if due <= now => {}
+        // Not begun yet, so never: there is nothing to delete.
+        Some(_) => {
+            state.withdraw_effects(
+                |effect| matches!(effect, Effect::Mint { name: of, .. } if *of == name),
+            );
+            if let Some(boot) = state.boots.get_mut(id) {
+                boot.runner = None;
+            }
+        }
     }
 }
 
-/// The boot ends: a minting under way is not wanted any more, and a runner
-/// that GitHub would keep goes.
+/// The boot ends: a runner that GitHub would keep goes.
 pub(crate) fn abandon(state: &mut State, now: Millis, id: BootId) {
-    withdraw_mints(state, id);
-    let Some(boot) = state.boots.get(id) else {
-        return;
-    };
-    if !took_a_job(boot) {
+    if state.boots.get(id).is_some_and(|boot| !took_a_job(boot)) {
         delete(state, now, id);
     }
 }
@@ -194,21 +246,40 @@ const fn took_a_job(boot: &Boot) -> bool {
     boot.job.is_some() && boot.times.finished.is_some()
 }
 
-/// Takes the boot's minting out of the outbox. It may have been begun, so its
-/// name is deleted by whoever calls this.
-fn withdraw_mints(state: &mut State, id: BootId) {
-    state.withdraw_effects(|effect| matches!(effect, Effect::Mint { boot, .. } if *boot == id));
+/// After a restart: mintings that may have been begun have no outcome any
+/// more. Their names are deleted; each boot mints under a fresh one.
+pub(crate) fn void_mintings(state: &mut State, now: Millis) {
+    for pending in state.withdraw_effects(|effect| matches!(effect, Effect::Mint { .. })) {
+        if let Effect::Mint {
+            hub,
+            scope,
+            name,
+            boot,
+            ..
+        } = pending.effect
+        {
+            let runner = Runner {
+                name,
+                id: None,
+                hub,
+                scope,
+            };
+            push_delete(state, now, boot, runner);
+        }
+    }
 }
 
 /// A runner is gone from GitHub.
-pub(crate) fn deleted(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+pub(crate) fn deleted(state: &mut State, now: Millis, id: BootId, name: &str, fx: &mut Effects) {
     let Some(boot) = state.boots.get(id) else {
         return;
     };
-    let idle = boot.stage == BootStage::Running && boot.job.is_none();
+    let idle = boot.stage == BootStage::Running && boot.job.is_none() && boot.has_runner(name);
     if idle {
         boots::call_off(state, now, id, "GitHub gave its runner no job", fx);
     }
+    // A boot may wait for this to mint again.
+    state.schedule_due = true;
 }
 
 /// The order's secret is lost (we restarted): that runner is void, and the
@@ -228,16 +299,16 @@ pub(crate) fn order_lost(state: &mut State, now: Millis, id: BootId, fx: &mut Ef
         Some(id),
         String::from("its config is lost; another is minted"),
     );
-    mint(state, now, id, 0);
 }
 
-/// Forgets the boot's runner and deletes it at GitHub.
+/// Forgets the boot's runner and deletes it at GitHub; another is minted after
+/// that.
 pub(crate) fn void_runner(state: &mut State, now: Millis, id: BootId) {
     delete(state, now, id);
-    withdraw_mints(state, id);
     if let Some(boot) = state.boots.get_mut(id) {
         boot.runner = None;
         boot.times.order = None;
     }
     boots::enter(state, now, id, BootStage::Ready);
+    state.schedule_due = true;
 }

@@ -133,7 +133,10 @@ pub(crate) fn block(
     let Some(row) = state.pools.get_mut(pool) else {
         return;
     };
-    row.refusals = row.refusals.saturating_add(1);
+    // Sleds that are refused together count once.
+    if row.blocked_until.is_none_or(|until| until <= now) {
+        row.refusals = row.refusals.saturating_add(1);
+    }
     let wait = 30_000u64.saturating_mul(1 << row.refusals.min(6));
     row.blocked_until = Some(now.after(wait));
     let detail = format!("pool {}: {problem}", row.name);

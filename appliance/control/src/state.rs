@@ -274,6 +274,7 @@ impl State {
                 effect,
                 due,
                 attempts: 0,
+                again: false,
             },
         );
         id
@@ -390,6 +391,13 @@ impl State {
         self.sleds.get(id).map(|sled| sled.generation)
     }
 
+    /// The network card of the sled that a boot ticket was made for.
+    #[must_use]
+    pub fn ticket_mac(&self, ticket: TicketToken) -> Option<Mac> {
+        let boot = self.boots.get(*self.tickets.get(&ticket)?)?;
+        self.sleds.get(boot.sled).map(|sled| sled.mac)
+    }
+
     /// Whether an effect still waits for its outcome.
     #[must_use]
     pub fn is_pending(&self, id: EffectId) -> bool {
@@ -400,7 +408,10 @@ impl State {
     #[must_use]
     pub fn firmware(&self, id: SledId) -> Option<messages::Firmware> {
         let newest = self.boots.iter().rev().filter(|(_, boot)| boot.sled == id);
-        newest.filter_map(|(_, boot)| boot.inventory.as_ref()).map(|seen| seen.firmware).next()
+        newest
+            .filter_map(|(_, boot)| boot.inventory.as_ref())
+            .map(|seen| seen.firmware)
+            .next()
     }
 
     /// Sleds and boots for invariant checks in simulation.

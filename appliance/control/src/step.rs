@@ -69,6 +69,7 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
         boots::deadline_missed(state, now, id, fx);
     }
     deliveries::forget_old(state, now);
+    crate::jobs::ask_stale(state, now);
     schedule::unblock(state, now);
     // Dwell times and backoffs end with time alone.
     state.schedule_due |= state.queued > 0;

@@ -43,6 +43,9 @@ impl World {
             return self.not_stored(&after);
         }
         self.engine.commit(&after.changes, self.defect);
+        for (id, _) in &after.settled {
+            self.engine.begun.remove(id);
+        }
         self.check_commit(&after)?;
         if crash == Some(1) {
             return self.crash("after the commit, before the answers");
