@@ -48,7 +48,6 @@ demo *ARGUMENTS: programs images
 
 # Take down what `demo --keep` left running.
 demo-down DIR="target/demo":
-    cargo build --quiet --locked --package musher-demo --package musher-lab
     target/debug/musher-demo down --dir {{ DIR }}
 
 # Replay one seed of the simulation, telling everything that happens.

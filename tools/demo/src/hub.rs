@@ -38,7 +38,13 @@ pub(crate) fn post<T: DeserializeOwned>(lab: &Lab, path: &str, body: &Value) -> 
 fn curl<T: DeserializeOwned>(lab: &Lab, path: &str, arguments: &[&str]) -> Result<T> {
     let done = lab
         .command("curl")
-        .args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail-with-body",
+            "--max-time",
+            "10",
+        ])
         .args(arguments)
         .arg(format!("http://{HUB_API}/_fakehub/{path}"))
         .stdin(Stdio::null())

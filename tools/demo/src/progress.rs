@@ -41,7 +41,10 @@ impl Progress {
         match &line.bar {
             Some(bar) if done => bar.finish_with_message(text.to_owned()),
             Some(bar) => bar.set_message(text.to_owned()),
-            None => println!("[{:6.1} s] {name}: {text}", self.start.elapsed().as_secs_f64()),
+            None => println!(
+                "[{:6.1} s] {name}: {text}",
+                self.start.elapsed().as_secs_f64()
+            ),
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct RigConfig {
     pub programs: PathBuf,
     /// Deadlines that differ from Musher's defaults.
     pub deadlines: Deadlines,
+    /// Names of sleds for which the inventory has a MAC that no machine has, as
+    /// after a card was changed: these never netboot.
+    pub miswired: Vec<String>,
     /// Whether all of it outlives the [`Rig`] value and this process.
     pub keep: bool,
 }
@@ -59,6 +62,7 @@ impl RigConfig {
             images,
             programs: programs.to_path_buf(),
             deadlines: Deadlines::new(),
+            miswired: Vec::new(),
             keep: false,
         })
     }
@@ -86,9 +90,17 @@ impl Rig {
     /// already, or a program that does not start; the message says what helps.
     pub fn up(config: &RigConfig) -> Result<Self> {
         let images = config.images.canonicalize().unwrap_or_default();
-        for name in ["kernel/vmlinuz", "initramfs.img", "runner.squashfs", "runner.tar.gz"] {
+        for name in [
+            "kernel/vmlinuz",
+            "initramfs.img",
+            "runner.squashfs",
+            "runner.tar.gz",
+        ] {
             let path = images.join(name);
-            ensure!(path.is_file(), "{name} is not built; run `./tools/just images`");
+            ensure!(
+                path.is_file(),
+                "{name} is not built; run `./tools/just images`"
+            );
         }
         let dir = prepare_dir(&config.dir)?;
         let mut lab_config = LabConfig::new(dir.join("lab"));
@@ -105,7 +117,14 @@ impl Rig {
         files.write_secrets()?;
         files.write_hub_config(&images.join("runner.tar.gz"))?;
         files.write_musher_config(&page, &config.deadlines)?;
-        files.write_inventory(&lab.sleds(), &images)?;
+        let mut sleds = lab.sleds();
+        for sled in sleds
+            .iter_mut()
+            .filter(|it| config.miswired.contains(&it.name))
+        {
+            sled.mac = sled.mac.replacen("52:54:00", "52:54:01", 1);
+        }
+        files.write_inventory(&sleds, &images)?;
         let demo = config.programs.join("musher-demo");
         let forwarder = forward::start(&demo, listener, lab.dir(), ADMIN_LISTEN)?;
         let hub = start(
@@ -247,7 +266,11 @@ impl Rig {
     /// # Errors
     /// The program cannot be started; its exit code is the caller's to judge.
     pub fn musher(&self, arguments: &[&str]) -> Result<Output> {
-        ask(&self.programs.join("musher"), &self.files.musher_config(), arguments)
+        ask(
+            &self.programs.join("musher"),
+            &self.files.musher_config(),
+            arguments,
+        )
     }
 
     /// Runs a `musher` command with `--json` and reads what it prints.
@@ -313,7 +336,12 @@ impl Rig {
 
     fn end_programs(&mut self) {
         let forwarder = std::iter::once(&mut self.forwarder);
-        for child in self.musher.iter_mut().chain([&mut self.hub]).chain(forwarder) {
+        for child in self
+            .musher
+            .iter_mut()
+            .chain([&mut self.hub])
+            .chain(forwarder)
+        {
             let _ = child.kill();
             let _ = child.wait();
         }

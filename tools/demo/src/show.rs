@@ -39,7 +39,10 @@ pub(crate) fn run(wish: &Show) -> Result<bool> {
         .collect();
     let mut config = RigConfig::new(&wish.dir, sleds)?;
     config.keep = wish.keep;
-    println!("starting {} sleds, a GitHub stand-in and musher", wish.sleds);
+    println!(
+        "starting {} sleds, a GitHub stand-in and musher",
+        wish.sleds
+    );
     let rig = Rig::up(&config)?;
     println!("status page: {} (self-signed certificate)", rig.page());
     println!("files: {}", rig.dir().display());
@@ -61,7 +64,10 @@ pub(crate) fn run(wish: &Show) -> Result<bool> {
     println!("summary: {}", path.display());
     if wish.keep {
         let dir = wish.dir.display();
-        println!("still running: {}; take it down with ./tools/just demo-down {dir}", rig.page());
+        println!(
+            "still running: {}; take it down with ./tools/just demo-down {dir}",
+            rig.page()
+        );
         // The lab was brought up to outlive this process.
         drop(rig);
     } else {
@@ -101,8 +107,11 @@ fn queue(rig: &Rig, count: u16) -> Result<Vec<HubJob>> {
 fn watch(rig: &Rig, jobs: &[HubJob], limit: Duration) -> Result<()> {
     let mut progress = Progress::new();
     wait_for("every job and its receipt", limit, || {
-        let views: BTreeMap<u64, JobView> =
-            rig.jobs()?.into_iter().map(|view| (view.id, view)).collect();
+        let views: BTreeMap<u64, JobView> = rig
+            .jobs()?
+            .into_iter()
+            .map(|view| (view.id, view))
+            .collect();
         let mut open = jobs.len();
         for (number, job) in (1..).zip(jobs) {
             let name = format!("demo-{number}");

@@ -66,7 +66,10 @@ impl Summary {
             .and_then(|boot| boot.receipt)
             .filter(|number| receipts.contains(number));
         let result = match view {
-            Some(view) => view.conclusion.clone().unwrap_or_else(|| view.state.clone()),
+            Some(view) => view
+                .conclusion
+                .clone()
+                .unwrap_or_else(|| view.state.clone()),
             None => "not delivered".to_owned(),
         };
         self.jobs.push(JobSummary {
@@ -157,7 +160,10 @@ mod tests {
     fn all_is_well_only_when_every_job_is() {
         let good = || job("one", "success", Some(1), Some("a"));
         let check = |jobs: Vec<JobSummary>, expect: &[&str]| {
-            let mut summary = Summary { jobs, ..Summary::default() };
+            let mut summary = Summary {
+                jobs,
+                ..Summary::default()
+            };
             summary.judge();
             assert_eq!(summary.problems, expect);
         };
@@ -166,9 +172,18 @@ mod tests {
             vec![good(), job("two", "success", Some(2), Some("a"))],
             &["two shared a boot with one"],
         );
-        check(vec![job("one", "failure", Some(1), Some("a"))], &["one ended as failure"]);
-        check(vec![job("one", "success", None, Some("a"))], &["one has no valid receipt"]);
-        check(vec![job("one", "success", Some(1), None)], &["one printed no boot id"]);
+        check(
+            vec![job("one", "failure", Some(1), Some("a"))],
+            &["one ended as failure"],
+        );
+        check(
+            vec![job("one", "success", None, Some("a"))],
+            &["one has no valid receipt"],
+        );
+        check(
+            vec![job("one", "success", Some(1), None)],
+            &["one printed no boot id"],
+        );
         let mut late = good();
         late.timeline.off = None;
         check(vec![late], &["one has no time for off"]);

@@ -29,7 +29,11 @@ pub(crate) fn render(summary: &Summary) -> String {
     let mut out = String::from("\nseconds from the delivery to each step:\n");
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
+            let width = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(String::len)
+                .max();
             let width = width.unwrap_or_default();
             let _ = write!(out, "{cell:<width$}  ");
         }

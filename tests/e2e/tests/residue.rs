@@ -1,0 +1,79 @@
+//! No residue: what a job wrote cannot be read once its sled is off, or, where
+//! root wrote past us to the raw disk, once the next boot has wiped it. The
+//! disk's image is searched from outside.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use musher_demo::{Rig, wait_for};
+use musher_e2e::{JOB_LIMIT, holds, rig_config, wait_for_end};
+use musher_lab::Firmware;
+
+/// Bytes before the end of the disk where root writes: scratch's file system
+/// keeps nothing there.
+const FROM_END: u64 = 16 << 20;
+
+/// Writes `$1` and `$2` in two halves, so that neither the script nor the
+/// runner that carries it holds a marker in one piece.
+fn script(scratch: &str, raw: &str, disk_bytes: u64) -> String {
+    let (scratch_1, scratch_2) = scratch.split_at(scratch.len() / 2);
+    let (raw_1, raw_2) = raw.split_at(raw.len() / 2);
+    let sector = (disk_bytes - FROM_END) / 512;
+    format!(
+        r#"set -e
+i=0
+while [ $i -lt 2000 ]; do
+    printf '%s%s\n' '{scratch_1}' '{scratch_2}'
+    i=$((i + 1))
+done > "$HOME/marker"
+sudo sh -c "printf '%s%s' '{raw_1}' '{raw_2}' > /tmp/raw"
+sudo dd if=/tmp/raw of=/dev/vda bs=512 seek={sector} conv=fsync
+sudo rm /tmp/raw
+sync
+echo written
+"#
+    )
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let rig = Rig::up(&rig_config("residue", vec![Firmware::Bios.into()]).unwrap()).unwrap();
+    let sled = rig.lab_sleds().remove(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
+    let (scratch, raw) = (
+        format!("scratch-marker-{now:x}"),
+        format!("raw-marker-{now:x}"),
+    );
+    let disk_bytes = std::fs::metadata(&sled.disk_path).unwrap().len();
+    let found = |marker: &str| holds(&sled.disk_path, marker.as_bytes()).unwrap();
+
+    let first = rig
+        .queue_job("leaves-marks", &script(&scratch, &raw, disk_bytes))
+        .unwrap();
+    let done = wait_for_end(&rig, first.id).unwrap();
+    let log = rig.hub_job(first.id).unwrap().log.join("\n");
+    assert_eq!(done.conclusion.as_deref(), Some("success"), "{log}");
+    assert!(log.contains("written"), "{log}");
+    assert!(!rig.is_on(&sled.name));
+    assert!(!found(&scratch), "scratch can be read with the power off");
+    // Root's mark is there: the search works, and the wipe has work to do.
+    assert!(found(&raw), "the raw mark was not written: {log}");
+
+    let second = rig.queue_job("comes-after", "sleep 5").unwrap();
+    wait_for("the second boot's wipe", JOB_LIMIT, || {
+        let boot = rig.job(second.id)?.and_then(|job| job.boot);
+        Ok(boot.and_then(|boot| boot.timeline.wiped))
+    })
+    .unwrap();
+    assert!(!found(&raw), "the raw mark outlived the wipe");
+    let done = wait_for_end(&rig, second.id).unwrap();
+    assert_eq!(done.conclusion.as_deref(), Some("success"));
+    assert!(
+        !found(&raw) && !found(&scratch),
+        "a mark is there after the second job"
+    );
+    assert_eq!(rig.verified_receipts().unwrap(), [1, 2]);
+    rig.down().unwrap();
+}
