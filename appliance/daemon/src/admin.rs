@@ -158,6 +158,7 @@ impl Admin {
             (&Method::GET, ["live"]) => self.page(page::live).await,
             (&Method::GET, ["style.css"]) => answer(StatusCode::OK, "text/css", page::STYLE),
             (&Method::GET, ["page.js"]) => answer(StatusCode::OK, "text/javascript", page::SCRIPT),
+            (&Method::GET, ["icon.svg"]) => answer(StatusCode::OK, "image/svg+xml", page::ICON),
             (&Method::GET, ["events"]) => self.events(shutdown.clone()),
             (&Method::GET, ["api", "v1", rest @ ..]) => {
                 self.look(rest, request.uri().query()).await

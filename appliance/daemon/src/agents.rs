@@ -153,7 +153,7 @@ impl Agents {
                 .headers()
                 .get(TICKET_HEADER)
                 .and_then(|v| v.to_str().ok());
-            return self.image(digest, ticket).await;
+            return self.image(peer, digest, ticket).await;
         }
         text(StatusCode::NOT_FOUND, "not found")
     }
@@ -193,10 +193,35 @@ impl Agents {
                 "the signature does not fit".to_owned(),
             )
         })?;
+        self.check_address(peer, envelope.ticket).await?;
         let AgentFrame::V1(message) =
             decode(&envelope.body).map_err(|error| bad(&format!("frame: {error}")))?;
         let instruction = self.hear(peer, &envelope, message).await?;
         Ok(ApplianceFrame::V1(instruction))
+    }
+
+    /// A ticket speaks only from the address of the sled it was made for. An
+    /// address that nobody holds may be a lease that we lost: the agent asks
+    /// again, and holds one by then.
+    async fn check_address(
+        &self,
+        peer: SocketAddr,
+        ticket: TicketToken,
+    ) -> Result<(), (StatusCode, String)> {
+        match self.authority.is_from(peer.ip(), ticket).await {
+            Some(true) => Ok(()),
+            Some(false) => {
+                tracing::warn!(%peer, "a ticket was shown from another sled's address");
+                Err((
+                    StatusCode::FORBIDDEN,
+                    "this ticket is another sled's".to_owned(),
+                ))
+            }
+            None => Err((
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the ticket or the address is not known".to_owned(),
+            )),
+        }
     }
 
     /// Puts a message to the core. A poll without an answer is held a while.
@@ -316,7 +341,7 @@ impl Agents {
         }
     }
 
-    async fn image(&self, digest: &str, ticket: Option<&str>) -> Answer {
+    async fn image(&self, peer: SocketAddr, digest: &str, ticket: Option<&str>) -> Answer {
         let ticket = ticket.and_then(|text| text.parse::<TicketToken>().ok());
         let (Ok(digest), Some(ticket)) = (digest.parse::<Digest>(), ticket) else {
             return text(
@@ -324,6 +349,9 @@ impl Agents {
                 "the path needs a digest, and the ticket a header",
             );
         };
+        if let Err((status, why)) = self.check_address(peer, ticket).await {
+            return text(status, why);
+        }
         let question = Event::Boot(BootQuestion::Image { ticket, digest });
         match self.engine.submit(question).await {
             Ok(Reply::Boot(BootAnswer::Lease)) => {}

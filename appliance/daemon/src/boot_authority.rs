@@ -1,7 +1,11 @@
 //! The netboot servers' questions, put to `control`, and its answers with the
 //! files that belong to them.
+//!
+//! What comes by IP names a machine only by its word. So it is held against
+//! the lease of the address it came from: a job on one sled cannot ask in the
+//! name of another, short of forging frames on the wire.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::RwLock};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use control::{Event, Reply};
 use messages::{CMDLINE_PIN, CMDLINE_TICKET, CMDLINE_URL, Digest, Mac, TicketToken};
@@ -12,7 +16,7 @@ use crate::{
     engine::Engine,
     netboot::{
         BootAnswer, BootAuthority, BootFile, BootOffer, BootQuestion, BootToken, CommandLine,
-        MacAddress,
+        LeaseTable, MacAddress,
     },
 };
 
@@ -23,13 +27,22 @@ pub struct Authority {
     url: String,
     /// What agents pin.
     pin: Digest,
-    images: RwLock<BTreeMap<String, Image>>,
+    images: BTreeMap<String, Image>,
+    leases: LeaseTable,
 }
+
+const NOT_ITS_ADDRESS: &str = "the request came from an address that this sled does not hold";
 
 impl Authority {
     /// An authority for these images.
     #[must_use]
-    pub fn new(engine: Engine, url: String, pin: Digest, images: Vec<Image>) -> Self {
+    pub fn new(
+        engine: Engine,
+        url: String,
+        pin: Digest,
+        images: Vec<Image>,
+        leases: LeaseTable,
+    ) -> Self {
         let images = images
             .into_iter()
             .map(|image| (image.name.clone(), image))
@@ -38,26 +51,44 @@ impl Authority {
             engine,
             url,
             pin,
-            images: RwLock::new(images),
+            images,
+            leases,
         }
+    }
+
+    /// Who holds the address that a request came from.
+    fn holder(&self, peer: IpAddr) -> Option<Mac> {
+        match peer {
+            IpAddr::V4(address) => self.leases.holder(address).and_then(mac),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// Whether a request with this ticket comes from the sled it was made for.
+    /// `None` when the ticket is unknown or nobody holds the address.
+    pub async fn is_from(&self, peer: IpAddr, ticket: TicketToken) -> Option<bool> {
+        let holder = self.holder(peer)?;
+        let meant = self
+            .engine
+            .query(move |state, _| state.ticket_mac(ticket))
+            .await
+            .ok()??;
+        Some(meant == holder)
     }
 
     /// The runner image of this digest.
     #[must_use]
     pub fn rootfs(&self, digest: Digest) -> Option<PathBuf> {
-        let images = self.images.read().ok()?;
-        let image = images
+        let image = self
+            .images
             .values()
             .find(|image| image.digests.rootfs.digest == digest)?;
         Some(image.rootfs.clone())
     }
 
     fn offer(&self, offer: &control::BootOffer) -> Result<BootOffer, String> {
-        let images = self
+        let image = self
             .images
-            .read()
-            .map_err(|_| "the image list is broken".to_owned())?;
-        let image = images
             .get(&offer.image)
             .ok_or_else(|| format!("image {} is not declared any more", offer.image))?;
         let line = format!(
@@ -110,6 +141,20 @@ impl BootAuthority for Authority {
         let Some(question) = question(&asked) else {
             return BootAnswer::Unknown;
         };
+        let own_address = match &asked {
+            BootQuestion::Script { mac: claimed, peer } => self.holder(peer.ip()) == mac(*claimed),
+            BootQuestion::File { token, peer, .. } => match token.as_str().parse() {
+                Ok(ticket) => self.is_from(peer.ip(), ticket).await.unwrap_or(false),
+                Err(_) => false,
+            },
+            // DHCP carries the card itself, and TFTP looked the lease up.
+            BootQuestion::Dhcp { .. } | BootQuestion::TftpFile { .. } => true,
+        };
+        if !own_address {
+            return BootAnswer::Refused {
+                reason: NOT_ITS_ADDRESS.to_owned(),
+            };
+        }
         let answer = match self.engine.submit(Event::Boot(question)).await {
             Ok(Reply::Boot(answer)) => answer,
             Ok(_) => {

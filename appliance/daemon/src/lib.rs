@@ -23,6 +23,7 @@ pub mod engine;
 pub mod github;
 pub mod http;
 pub mod keys;
+pub mod lease_keeper;
 pub mod netboot;
 pub mod page;
 pub mod payload;

@@ -36,6 +36,7 @@ use crate::{
     github::{GithubClient, GithubConfig, Secret},
     http::Shutdown,
     keys::Keys,
+    lease_keeper,
     netboot::{LeaseTable, dhcp, router_advertisement, tftp},
     power::{Driver, IpmiConfig},
     store::Store,
@@ -105,14 +106,21 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     tasks.spawn(webhook.run(listeners.webhook, shutdown.clone()));
     let admin = Arc::new(Admin {
         engine: engine.clone(),
-        store,
+        store: store.clone(),
         receipts,
         logs: logs.clone(),
     });
     let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
     tasks.spawn(Arc::clone(&admin).run(listeners.admin, admin_tls, shutdown.clone()));
     tasks.spawn(admin.run_control(listeners.control, shutdown.clone()));
-    if let (Some(listener), Some(listen)) = (listeners.sled, config.server.sled_listen) {
+    if let (Some(listener), Some(listen), Some(leases)) = (
+        listeners.sled,
+        config.server.sled_listen,
+        lease_table(&config)?,
+    ) {
+        lease_keeper::restore(&leases, &store, &clock);
+        let keeper = lease_keeper::keep(leases.clone(), store, clock, shutdown.clone());
+        tasks.spawn(keeper);
         let url = format!("https://{listen}");
         let images = inventory.images.clone();
         let authority = Arc::new(Authority::new(
@@ -120,6 +128,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
             url,
             keys.sled_tls.pin,
             images,
+            leases.clone(),
         ));
         let agents = Arc::new(Agents {
             engine: engine.clone(),
@@ -131,7 +140,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
             log_limit: config.limits.log_limit_bytes,
         });
         tasks.spawn(agents.run(listener, shutdown.clone()));
-        spawn_netboot(&mut tasks, &config, &authority, &shutdown)?;
+        spawn_netboot(&mut tasks, &config, &authority, leases, &shutdown)?;
     }
     tracing::info!(
         appliance = %keys.appliance,
@@ -343,10 +352,19 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
     }
 }
 
+fn lease_table(config: &Config) -> anyhow::Result<Option<LeaseTable>> {
+    let (Some(listen), Some(dhcp)) = (config.server.sled_listen, &config.dhcp) else {
+        return Ok(None);
+    };
+    let range = AddressRange::new(dhcp.first, dhcp.last)?;
+    Ok(Some(LeaseTable::new(range, &[*listen.ip()], LEASE_S)))
+}
+
 fn spawn_netboot(
     tasks: &mut JoinSet<()>,
     config: &Config,
     authority: &Arc<Authority>,
+    leases: LeaseTable,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let server = &config.server;
@@ -357,8 +375,6 @@ fn spawn_netboot(
     ) else {
         return Ok(());
     };
-    let range = AddressRange::new(dhcp.first, dhcp.last)?;
-    let leases = LeaseTable::new(range, &[*listen.ip()], LEASE_S);
     let network = Network {
         server: *listen.ip(),
         netmask: dhcp.netmask,

@@ -32,6 +32,14 @@ impl Vault {
         (name == runner_name).then(|| config.clone())
     }
 
+    /// Drops the config of this runner: it is void.
+    pub fn forget_runner(&self, boot: BootId, runner_name: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.get(&boot).is_some_and(|(name, _)| name == runner_name) {
+            kept.remove(&boot);
+        }
+    }
+
     /// Drops the config of a boot: its agent has it.
     pub fn forget(&self, boot: BootId) {
         self.0

@@ -1,1 +1,294 @@
+//! Bad configuration: one message each, with file, line or key, and the way out.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
 use super::*;
+
+const CONFIG: &str = r#"
+[server]
+webhook_listen = "127.0.0.1:8400"
+admin_listen = "192.0.2.10:8443"
+sled_interface = "br-sled"
+sled_listen = "10.77.0.1:8480"
+state_dir = "state"
+
+[dhcp]
+mode = "server"
+range = "10.77.0.50-10.77.0.200"
+gateway = "10.77.0.1"
+dns = ["10.77.0.1"]
+
+[[github]]
+name = "main"
+app_id = 123456
+private_key_path = "app.pem"
+webhook_secret_path = "webhook-secret"
+"#;
+
+const INVENTORY: &str = r#"
+[[image]]
+name = "debian-12"
+kernel = "vmlinuz"
+initramfs = "initramfs"
+rootfs = "rootfs"
+
+[[pool]]
+name = "linux-x64"
+github = "main"
+scope = { org = "octo-org" }
+labels = ["self-hosted", "linux", "x64"]
+image = "debian-12"
+
+[[sled]]
+name = "sled-01"
+pools = ["linux-x64"]
+mac = "52:54:00:77:00:01"
+power = { driver = "ipmi", address = "10.78.0.11:623", username = "musher", password_path = "bmc-01", cipher = 3 }
+"#;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for (name, text) in [
+            ("app.pem", "key"),
+            ("webhook-secret", "secret\n"),
+            ("bmc-01", "password"),
+            ("vmlinuz", "kernel"),
+            ("initramfs", "agent"),
+            ("rootfs", "runner"),
+        ] {
+            folder.write(name, text);
+            folder.mode(name, 0o600);
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn load(&self, config: &str, inventory: &str) -> Result<LoadedInventory, ConfigError> {
+        let config = load_config(&self.write("musher.toml", config))?;
+        load_inventory(&config, &self.write("inventory.toml", inventory))
+    }
+}
+
+#[test]
+fn a_good_configuration_is_read() {
+    let folder = Folder::new();
+    let config = load_config(&folder.write("musher.toml", CONFIG)).unwrap();
+    assert_eq!(config.server.state_dir, folder.path("state"));
+    assert_eq!(config.github[0].api_url, "https://api.github.com");
+    assert_eq!(config.github[0].webhook_secret.as_slice(), b"secret");
+    let loaded = folder.load(CONFIG, INVENTORY).unwrap();
+    assert_eq!(loaded.inventory.sleds.len(), 1);
+    assert_eq!(loaded.images[0].digests.rootfs.bytes, 6);
+}
+
+/// Replaces `old` in the configuration; the message must hold every part.
+fn check_config(old: &str, new: &str, parts: &[&str]) {
+    assert!(CONFIG.contains(old), "{old}");
+    check(&CONFIG.replacen(old, new, 1), INVENTORY, parts);
+}
+
+/// As [`check_config`], for the inventory.
+fn check_inventory(old: &str, new: &str, parts: &[&str]) {
+    assert!(INVENTORY.contains(old), "{old}");
+    check(CONFIG, &INVENTORY.replacen(old, new, 1), parts);
+}
+
+fn check(config: &str, inventory: &str, parts: &[&str]) {
+    let folder = Folder::new();
+    let error = folder
+        .load(config, inventory)
+        .expect_err("this must be refused")
+        .to_string();
+    for part in parts {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+    assert!(!error.contains('\n'), "one line: {error}");
+    assert!(
+        !error.contains("password\n") && !error.contains("secret\n"),
+        "no secret: {error}"
+    );
+}
+
+#[test]
+fn bad_configurations_are_refused() {
+    check_config(
+        "[dhcp]",
+        "colour = 1\n[dhcp]",
+        &["musher.toml:9:", "colour", "expected"],
+    );
+    check_config(
+        "app_id = 123456",
+        "app_id = \"x\"",
+        &["musher.toml:17:", "u64"],
+    );
+    check_config(
+        "\"app.pem\"",
+        "\"gone.pem\"",
+        &[
+            "musher.toml",
+            "github[0].private_key_path",
+            "gone.pem",
+            "0600",
+        ],
+    );
+    check_config(
+        "10.77.0.50-",
+        "10.77.0.1-",
+        &["dhcp.range", "overlaps", "10.77.0.1", "move"],
+    );
+    check_config(
+        "10.77.0.50-10.77.0.200",
+        "10.77.0.200-10.77.0.50",
+        &["dhcp.range", "swap"],
+    );
+    check_config(
+        "10.77.0.50-10.77.0.200",
+        "10.77.9.5-10.77.9.9",
+        &["dhcp.range", "netmask"],
+    );
+    check_config(
+        "10.77.0.50-10.77.0.200",
+        "all",
+        &["dhcp.range", "FIRST-LAST"],
+    );
+    check_config("\"server\"", "\"proxy\"", &["dhcp.mode", "server"]);
+    check_config(
+        "192.0.2.10:8443",
+        "0.0.0.0:8443",
+        &["server.admin_listen", "sleds could reach"],
+    );
+    check_config(
+        "192.0.2.10:8443",
+        "10.77.0.1:8443",
+        &["server.admin_listen", "sled network"],
+    );
+    check_config(
+        "sled_interface = \"br-sled\"\n",
+        "",
+        &["server.sled_listen", "both or neither"],
+    );
+    check_config(
+        "[[github]]",
+        "[tunnel]\nkind = \"smee\"\n[[github]]",
+        &["tunnel.kind", "direct"],
+    );
+    check_config(
+        "name = \"main\"",
+        "name = \"a/b\"",
+        &["github[0].name", "webhook"],
+    );
+}
+
+#[test]
+fn bad_inventories_are_refused() {
+    check_inventory(
+        "[[sled]]",
+        "[[sled]]\nslot = 3",
+        &["inventory.toml:16:", "slot"],
+    );
+    check_inventory(
+        "52:54:00:77:00:01",
+        "52:54:00:77:00",
+        &["sled-01", "mac", "six bytes"],
+    );
+    let twin = INVENTORY[INVENTORY.find("[[sled]]").unwrap()..].replace("sled-01", "sled-02");
+    check(
+        CONFIG,
+        &format!("{INVENTORY}{twin}"),
+        &[
+            "inventory.toml",
+            "sled-01",
+            "sled-02",
+            "52:54:00:77:00:01",
+            "its own",
+        ],
+    );
+    check_inventory(
+        "[\"linux-x64\"]",
+        "[\"arm\"]",
+        &["sled-01", "arm", "[[pool]]"],
+    );
+    check_inventory(
+        "github = \"main\"",
+        "github = \"other\"",
+        &["linux-x64", "other", "[[github]]"],
+    );
+    check_inventory(
+        "image = \"debian-12\"",
+        "image = \"x\"",
+        &["pool[0].image", "[[image]]"],
+    );
+    check_inventory("\"vmlinuz\"", "\"gone\"", &["image[0].kernel", "gone"]);
+    check_inventory(
+        "[\"self-hosted\", \"linux\", \"x64\"]",
+        "[]",
+        &["linux-x64", "labels"],
+    );
+    check_inventory("cipher = 3", "cipher = 0", &["sled-01", "cipher 0", "17"]);
+    check_inventory(
+        "10.78.0.11:623",
+        "10.77.0.60:623",
+        &["overlaps dhcp.range", "10.77.0.60"],
+    );
+    check_inventory("\"ipmi\"", "\"magic\"", &["power.driver", "ipmi"]);
+    check_inventory(
+        "name = \"sled-01\"",
+        "name = \"Sled_1\"",
+        &["Sled_1", "a-z"],
+    );
+    check_inventory(
+        "org = \"octo-org\"",
+        "team = \"x\"",
+        &["inventory.toml:11:", "team"],
+    );
+}
+
+#[test]
+fn secrets_that_others_can_read_are_refused() {
+    for (file, key) in [
+        ("app.pem", "github[0].private_key_path"),
+        ("webhook-secret", "github[0].webhook_secret_path"),
+        ("bmc-01", "power.password_path"),
+    ] {
+        let folder = Folder::new();
+        folder.mode(file, 0o644);
+        let error = folder.load(CONFIG, INVENTORY).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+        assert!(
+            error.contains("0644") && error.contains("chmod 0600"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = load_config(Path::new("/nowhere/musher.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("/nowhere/musher.toml: cannot be read"),
+        "{error}"
+    );
+}
