@@ -291,11 +291,15 @@ impl Worker {
         }
     }
 
+    /// How long to wait for a request. A time that the last tick has seen
+    /// already (an effect under way is due until its outcome) is no reason to
+    /// wake again.
     fn wait(&self) -> Duration {
         let now = self.config.clock.now();
         let tick = self.last_tick.after(TICK_MS);
-        let wake = self.state.next_wake().map_or(tick, |wake| wake.min(tick));
-        Duration::from_millis(wake.since(now).max(1))
+        let wake = self.state.next_wake().filter(|wake| *wake > self.last_tick);
+        let until = wake.map_or(tick, |wake| wake.min(tick));
+        Duration::from_millis(until.since(now).max(1))
     }
 
     fn is_due(&self, now: Millis) -> bool {
@@ -381,6 +385,10 @@ impl Worker {
         }
         for id in after.settled {
             self.begun.remove(&id);
+        }
+        let now = self.config.clock.now();
+        for query in after.queries {
+            query(&self.state, now);
         }
         // A full disk must not become a busy loop.
         thread::sleep(Duration::from_millis(100));
