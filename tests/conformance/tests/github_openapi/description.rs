@@ -2,33 +2,10 @@
 //! when they are absent and changes nothing else.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use jsonschema::{Draft, Validator};
+use musher_conformance::octokit;
 use serde_json::{Map, Value, json};
-
-/// Where the pinned packages are installed.
-fn octokit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("octokit")
-}
-
-/// Installs the pinned packages once. Several test programs may ask at the
-/// same time, and `npm ci` begins by removing everything: hence the lock.
-fn install() {
-    let lock = std::fs::File::create(octokit().join(".npm-ci.lock")).expect("the lock is made");
-    lock.lock().expect("the lock is taken");
-    let marker = octokit().join("node_modules/.package-lock.json");
-    if marker.exists() {
-        return;
-    }
-    let status = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(octokit())
-        .status()
-        .expect("npm is missing: install the packages nodejs and npm");
-    assert!(status.success(), "npm ci failed in {}", octokit().display());
-}
 
 /// One OpenAPI document.
 pub(crate) struct Description(Value);
@@ -37,9 +14,7 @@ impl Description {
     /// The document of a package, in the form that schemas have since
     /// OpenAPI 3.1.
     pub(crate) fn load(package: &str) -> Self {
-        install();
         let file = octokit()
-            .join("node_modules/@octokit")
             .join(package)
             .join("generated/api.github.com.json");
         let text = std::fs::read_to_string(&file)
