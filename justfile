@@ -105,7 +105,6 @@ fuzz-build:
 
 # Measure beside named peers; results in target/bench/summary.json.
 bench *NAME: build images
-    cargo build --locked --workspace --bins
     cargo run --locked --package musher-bench -- "$@"
 
 # Bring a rack of two QEMU sleds up and hold it (see musher-lab --help).
@@ -126,10 +125,9 @@ build:
 # again only when an input changed.
 #
 # What a sled netboots, in target/images.
-images:
+images: programs
     #!/bin/bash
     set -euo pipefail
-    cargo build --locked --quiet --package musher-image --package fakehub
     cargo build --locked --quiet --release --target {{ musl }} --package musher-sled --package stub-runner
     agent=target/{{ musl }}/release/musher-sled
     runner=target/{{ musl }}/release/stub-runner
@@ -144,7 +142,8 @@ images:
         target/debug/musher-image runner --tarball $out/runner.tar.gz --out $out/runner.squashfs
     fi
 
-# Every program of the workspace, for development.
+# Every program of the workspace, for development. The test tiers have built
+# them together with their tests, whose features differ a little.
 [private]
 programs:
-    cargo build --locked --workspace --bins
+    [ -n "${PROGRAMS_ARE_BUILT:-}" ] || cargo build --locked --workspace --bins
