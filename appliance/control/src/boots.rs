@@ -316,6 +316,7 @@ pub(crate) fn begin_power_off(
     if off == Off::Cut || turning_on {
         power::cut(state, now, id, fx);
     }
+    jobs::boot_ended(state, now, id);
     fx.wake.push(id);
     state.schedule_due = true;
 }

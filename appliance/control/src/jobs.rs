@@ -6,7 +6,7 @@ use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
     DeliveryResult, Effects, JobAction, JobReport, Source, boots,
-    rows::{BootStage, Conclusion, Job, JobState, Pool, Runner},
+    rows::{Boot, BootStage, Conclusion, Job, JobState, Pool, Runner},
     state::State,
 };
 
@@ -136,7 +136,7 @@ fn raise(
     let active = job
         .boot
         .and_then(|boot| state.boots.get(boot))
-        .is_some_and(|boot| boot.stage != BootStage::Ended);
+        .is_some_and(Boot::is_under_way);
     if to == JobState::InProgress && !active {
         // No boot's end will make us ask, and GitHub may never tell.
         look_up(state, now, id, ASK_AGAIN_MS);
@@ -359,7 +359,8 @@ pub(crate) fn rematch(state: &mut State) {
     }
 }
 
-/// A boot ended. If GitHub is silent about the job it was for, ask.
+/// A boot ended, or goes off (which a dead BMC may keep for ever). If GitHub
+/// is silent about the job it was for, ask.
 pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
     let Some(boot) = state.boots.get(boot_id) else {
         return;
@@ -409,7 +410,7 @@ pub(crate) fn ask_again(state: &mut State, now: Millis, id: JobId) {
     let served = job
         .boot
         .and_then(|boot| state.boots.get(boot))
-        .is_some_and(|boot| boot.stage != BootStage::Ended);
+        .is_some_and(Boot::is_under_way);
     let wait_ms = match job.state {
         JobState::Completed => return,
         JobState::InProgress if served => return,

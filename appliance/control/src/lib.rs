@@ -18,6 +18,8 @@ mod boots;
 mod deliveries;
 mod effect;
 mod event;
+#[cfg(test)]
+mod golden;
 mod inventory;
 mod jobs;
 mod labels;

@@ -37,10 +37,10 @@ pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
 
 fn poll_ms(state: &State, power: &Power) -> u64 {
     let going_off = match power {
-        Power::Claimed { boot } => state
-            .boots
-            .get(*boot)
-            .is_some_and(|boot| matches!(boot.stage, BootStage::PoweringOff { .. })),
+        Power::Claimed { boot } => state.boots.get(*boot).is_some_and(|boot| {
+            // One that was given up on is asked in the ordinary rhythm.
+            matches!(boot.stage, BootStage::PoweringOff { .. }) && boot.deadline.0 != u64::MAX
+        }),
         Power::Off { .. } | Power::Unknown { .. } => false,
     };
     if going_off {
@@ -314,4 +314,18 @@ pub(crate) fn cut_again(state: &mut State, now: Millis, id: BootId, cuts: u32, f
         });
     }
     boots::quarantine(state, now, sled, why, fx);
+}
+
+/// A person released a sled whose power-off had been given up: it is tried
+/// anew, and withheld anew when that fails too.
+pub(crate) fn try_off_again(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
+    let given_up = state.active_boots().find(|(_, boot)| {
+        boot.sled == id
+            && boot.deadline.0 == u64::MAX
+            && matches!(boot.stage, BootStage::PoweringOff { .. })
+    });
+    if let Some((boot, _)) = given_up {
+        boots::enter(state, now, boot, BootStage::PoweringOff { cuts: 0 });
+        cut(state, now, boot, fx);
+    }
 }

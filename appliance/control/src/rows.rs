@@ -340,6 +340,12 @@ impl Boot {
         }
     }
 
+    /// Whether something may still come of it: it neither ended nor goes off.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        !matches!(self.stage, BootStage::PoweringOff { .. } | BootStage::Ended)
+    }
+
     /// Whether its present runner has this name.
     #[must_use]
     pub fn has_runner(&self, name: &str) -> bool {

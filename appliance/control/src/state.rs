@@ -57,10 +57,10 @@ pub struct State {
 
 /// The meta row also names its appliance, so that a copied state directory
 /// is noticed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct MetaRow {
-    appliance: ApplianceId,
-    meta: Meta,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MetaRow {
+    pub(crate) appliance: ApplianceId,
+    pub(crate) meta: Meta,
 }
 
 impl State {

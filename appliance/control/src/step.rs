@@ -96,6 +96,7 @@ fn release(
             detail,
         });
     }
+    power::try_off_again(state, now, id, fx);
     state.checks.insert(id, now);
     state.schedule_due = true;
     Ok(())

@@ -46,8 +46,8 @@ impl Faults {
             _ => heavy,
         };
         Self {
-            crash: level(15),
-            store: level(10),
+            crash: level(25),
+            store: level(15),
             lose: level(200),
             bmc: level(150),
             bmc_out: level(15),
@@ -93,7 +93,7 @@ pub enum Defect {
     ReadsOff,
     /// Deleting a runner is only pretended.
     KeepRunners,
-    /// Time is never told to the core.
+    /// Time is not told to the core any more after a while.
     NoTicks,
     /// The engine turns again at once, for ever.
     Spin,

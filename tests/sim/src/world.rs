@@ -221,7 +221,7 @@ impl World {
             })
             .collect();
         let inventory = people::inventory(&machines, &mut random);
-        let jobs_left = random.between(1, 12 + sleds);
+        let jobs_left = random.between(1, 15 + 2 * sleds);
         let calm_at = START + random.between(15, 45) * MINUTE;
         let expires = random.chance(500);
         let mut world = Self {
@@ -390,7 +390,7 @@ impl World {
 }
 
 /// Virtual time at the start: a plausible Unix time.
-const START: u64 = 1_790_000_000_000;
+pub(crate) const START: u64 = 1_790_000_000_000;
 
 fn limits(random: &mut Random) -> Limits {
     Limits {

@@ -1,6 +1,6 @@
 //! The end of a world: has everything settled, and how?
 
-use control::{JobState, Power, State};
+use control::{Effect, JobState, Power, State};
 use messages::Millis;
 
 use super::{Step, World};
@@ -15,7 +15,9 @@ impl World {
         let Some(state) = self.engine.state.as_ref() else {
             return false;
         };
-        let idle = state.due_effects(Millis(u64::MAX)).next().is_none();
+        let idle = state
+            .due_effects(Millis(u64::MAX))
+            .all(|(_, effect)| is_patient(state, effect));
         let jobs = self.open_jobs(state).is_empty();
         let sleds = self.restless(state).is_empty();
         idle && jobs && sleds && self.github.runners.is_empty()
@@ -103,6 +105,24 @@ impl World {
         self.summary.receipts = receipts;
         self.summary.withheld = withheld;
         Ok(())
+    }
+}
+
+/// Whether an effect only waits for what people must mend first: a job that
+/// no sled may serve is asked about each hour, a BMC that never answers is
+/// told to turn its withheld sled off.
+fn is_patient(state: &State, effect: &Effect) -> bool {
+    match effect {
+        Effect::LookUpJob { job, .. } => state
+            .jobs()
+            .any(|(id, row)| id == *job && row.state == JobState::Queued),
+        Effect::PowerOff { sled, .. } => state
+            .sleds()
+            .any(|(id, row)| id == *sled && is_withheld(row)),
+        Effect::PowerOn { .. }
+        | Effect::Mint { .. }
+        | Effect::DeleteRunner { .. }
+        | Effect::SignReceipt { .. } => false,
     }
 }
 
