@@ -3,6 +3,7 @@
 
 // The module alone: a fuzz build of everything the daemon depends on would
 // take minutes.
+#[rustfmt::skip]
 #[path = "../../../appliance/daemon/src/payload.rs"]
 #[allow(dead_code)]
 mod payload;
