@@ -17,7 +17,7 @@ pub(crate) enum Progress {
     /// Waits for a runner.
     Queued,
     /// A runner has it.
-    InProgress,
+    Running,
     /// Ended.
     Completed,
 }
@@ -185,7 +185,7 @@ impl Github {
             number,
             action: match job.progress {
                 Progress::Queued => JobAction::Queued,
-                Progress::InProgress => JobAction::InProgress,
+                Progress::Running => JobAction::InProgress,
                 Progress::Completed => JobAction::Completed,
             },
             repository: job.repository.into(),

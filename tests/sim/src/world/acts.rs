@@ -154,7 +154,7 @@ impl World {
         let name = self.machines[sled].order.as_ref()?;
         let number = self.github.runners.get(name)?.job?;
         let job = self.github.jobs.get(&number)?;
-        (job.progress == Progress::InProgress).then_some(number)
+        (job.progress == Progress::Running).then_some(number)
     }
 
     /// `name-registered-once`.

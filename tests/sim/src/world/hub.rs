@@ -165,7 +165,7 @@ impl World {
 
     fn assign(&mut self, number: u64, runner: (messages::RunnerId, String)) {
         if let Some(job) = self.github.jobs.get_mut(&number) {
-            job.progress = Progress::InProgress;
+            job.progress = Progress::Running;
             job.runner = Some(runner);
         }
         self.announce(number);
