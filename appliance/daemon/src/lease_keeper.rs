@@ -16,13 +16,18 @@ const ROW: &str = "leases";
 /// How often changes are looked for.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// A renewal is stored when it moved a lease's end by this much. A sled keeps
+/// its address from boot to boot, so the end is often all that ever changes;
+/// without it, every lease would seem to have run out after a day.
+const RENEWED_MS: u64 = 10 * 60 * 1000;
+
 /// Versions of the stored row. Append only.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stored {
     V1(Vec<Lease>),
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Lease {
     mac: Mac,
     address: [u8; 4],
@@ -53,7 +58,7 @@ pub fn restore(leases: &LeaseTable, store: &Store, clock: &Clock) {
 
 /// Stores leases as they change, until the appliance stops.
 pub async fn keep(leases: LeaseTable, store: Store, clock: Clock, shutdown: Shutdown) {
-    let mut last: Vec<(Mac, [u8; 4])> = Vec::new();
+    let mut last: Vec<Lease> = Vec::new();
     let mut stop = std::pin::pin!(shutdown.wait());
     loop {
         tokio::select! {
@@ -61,19 +66,28 @@ pub async fn keep(leases: LeaseTable, store: Store, clock: Clock, shutdown: Shut
             () = &mut stop => return,
         }
         let rows = rows(&leases, clock.now());
-        let held: Vec<(Mac, [u8; 4])> = rows.iter().map(|row| (row.mac, row.address)).collect();
-        if held == last {
+        if is_stored(&rows, &last) {
             continue;
         }
         let store = store.clone();
-        let bytes = encode(&Stored::V1(rows));
+        let bytes = encode(&Stored::V1(rows.clone()));
         let stored = tokio::task::spawn_blocking(move || store.set_local(ROW, &bytes)).await;
         match stored {
-            Ok(Ok(())) => last = held,
+            Ok(Ok(())) => last = rows,
             Ok(Err(error)) => tracing::warn!(%error, "leases cannot be stored"),
             Err(_) => return,
         }
     }
+}
+
+/// Whether `stored` says of every lease what `rows` says, or nearly so.
+fn is_stored(rows: &[Lease], stored: &[Lease]) -> bool {
+    let alike = |(row, stored): (&Lease, &Lease)| {
+        (row.mac, row.address) == (stored.mac, stored.address)
+            && row.expires.since(stored.expires) < RENEWED_MS
+            && stored.expires.since(row.expires) < RENEWED_MS
+    };
+    rows.len() == stored.len() && rows.iter().zip(stored).all(alike)
 }
 
 fn rows(leases: &LeaseTable, now: Millis) -> Vec<Lease> {
@@ -91,4 +105,32 @@ fn rows(leases: &LeaseTable, now: Millis) -> Vec<Lease> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_and_renewals_are_stored() {
+        #[track_caller]
+        fn check(rows: &[(u8, u64)], expect: bool) {
+            let lease = |(address, expires): &(u8, u64)| Lease {
+                mac: "52:54:00:77:00:01".parse().unwrap(),
+                address: [10, 77, 0, *address],
+                expires: Millis(*expires),
+            };
+            let rows: Vec<Lease> = rows.iter().map(lease).collect();
+            let stored = [lease(&(50, 86_400_000))];
+            assert_eq!(is_stored(&rows, &stored), expect, "{rows:?}");
+        }
+        check(&[(50, 86_400_000)], true);
+        // Two looks at one clock differ by less than a millisecond or two.
+        check(&[(50, 86_400_002)], true);
+        check(&[(50, 86_399_998)], true);
+        check(&[(50, 86_400_000 + RENEWED_MS)], false);
+        check(&[(51, 86_400_000)], false);
+        check(&[], false);
+        check(&[(50, 86_400_000), (51, 86_400_000)], false);
+    }
 }
