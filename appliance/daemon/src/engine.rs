@@ -24,6 +24,11 @@ const QUEUE: usize = 4096;
 /// Events stepped into one transaction.
 const BATCH: usize = 1024;
 
+/// Pause after a failed commit, and between two tries to get at the committed
+/// state: a full disk must not become a busy loop. Senders are refused once in
+/// each.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Longest time without a tick, in milliseconds.
 const TICK_MS: u64 = 1_000;
 
@@ -112,7 +117,10 @@ impl Engine {
 
     /// Tells the engine to stop after what it has begun.
     pub fn stop(&self) {
-        drop(self.requests.try_send(Request::Stop));
+        if let Err(mpsc::TrySendError::Full(stop)) = self.requests.try_send(Request::Stop) {
+            let requests = self.requests.clone();
+            thread::spawn(move || drop(requests.send(stop)));
+        }
     }
 }
 
@@ -227,6 +235,8 @@ impl Waiting {
             dispatch: Box::new(dispatch),
             begun: BTreeSet::new(),
             last_tick: Millis(0),
+            lost: false,
+            deferred: Vec::new(),
         };
         thread::Builder::new()
             .name("engine".to_owned())
@@ -243,6 +253,10 @@ struct Worker {
     /// Effects that were dispatched and have no outcome yet.
     begun: BTreeSet<EffectId>,
     last_tick: Millis,
+    /// A commit failed, and `state` is not the committed one any more.
+    lost: bool,
+    /// Queries that wait for the committed state, one per asker.
+    deferred: Vec<Query>,
 }
 
 type Answer = (oneshot::Sender<Result<Reply, EngineError>>, Reply);
@@ -269,7 +283,15 @@ impl Worker {
             let mut after = After::default();
             let mut stopping = false;
             let more: Vec<Request> = self.incoming.try_iter().take(BATCH).collect();
-            for request in first.into_iter().chain(more) {
+            let requests = first.into_iter().chain(more);
+            if self.lost && !self.recover() {
+                if self.refuse(requests) {
+                    return;
+                }
+                thread::sleep(PAUSE);
+                continue;
+            }
+            for request in requests {
                 match request {
                     Request::Event(event, answer) => {
                         let reply = self.step(*event, &mut after);
@@ -363,35 +385,51 @@ impl Worker {
         }
     }
 
-    /// Nothing was stored, so nothing happened: forgets the batch by loading
-    /// the committed state again. Outcomes in the batch are lost with it, so
-    /// their effects are begun once more.
+    /// Nothing was stored, so nothing happened: forgets the batch. Outcomes in
+    /// it come again, see [`report`], so their effects stay begun: a minting
+    /// must not be sent twice.
     fn roll_back(&mut self, error: &StoreError, after: After) {
         tracing::error!(%error, "nothing was stored; the batch is refused");
         for (answer, _) in after.answers {
             drop(answer.send(Err(EngineError::NotStored)));
         }
-        loop {
-            match self.config.load_state() {
-                Ok(state) => {
-                    self.state = state;
-                    break;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the committed state cannot be read; trying again");
-                    thread::sleep(Duration::from_secs(1));
-                }
+        self.deferred.extend(after.queries);
+        self.lost = true;
+        self.recover();
+        thread::sleep(PAUSE);
+    }
+
+    /// Loads the committed state again, and says whether that could be done.
+    fn recover(&mut self) -> bool {
+        let loaded = self.config.store.reopen();
+        match loaded.and_then(|()| self.config.load_state()) {
+            Ok(state) => {
+                self.state = state;
+                self.lost = false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the committed state cannot be read; trying again");
+                return false;
             }
         }
-        for id in after.settled {
-            self.begun.remove(&id);
-        }
         let now = self.config.clock.now();
-        for query in after.queries {
+        for query in std::mem::take(&mut self.deferred) {
             query(&self.state, now);
         }
-        // A full disk must not become a busy loop.
-        thread::sleep(Duration::from_millis(100));
+        true
+    }
+
+    /// Takes nothing while nothing can be stored; whether a stop was asked for.
+    fn refuse(&mut self, requests: impl Iterator<Item = Request>) -> bool {
+        let mut stopping = false;
+        for request in requests {
+            match request {
+                Request::Event(_, answer) => drop(answer.send(Err(EngineError::NotStored))),
+                Request::Query(query) => self.deferred.push(query),
+                Request::Stop => stopping = true,
+            }
+        }
+        stopping
     }
 }
 

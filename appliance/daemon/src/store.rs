@@ -4,7 +4,10 @@
 //! redb blocks, so everything here runs on the engine's thread, or on a
 //! blocking one for reads.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use control::{Change, LoadError, TableId};
 use messages::{DecodeError, SignatureBytes, SignedReceipt};
@@ -32,6 +35,12 @@ pub enum StoreError {
         path: String,
         /// Why.
         source: redb::DatabaseError,
+    },
+    /// It was closed after a failure, and could not be opened again.
+    #[error("database {path}: it failed and cannot be opened again yet")]
+    Closed {
+        /// The file.
+        path: String,
     },
     /// A transaction failed: the disk is full or broken.
     #[error("database: {operation} failed: {source}")]
@@ -61,14 +70,28 @@ fn failed<E: Into<redb::Error>>(operation: &'static str) -> impl Fn(E) -> StoreE
     }
 }
 
+fn open(path: &Path) -> Result<Database, StoreError> {
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|source| StoreError::Open {
+            path: path.display().to_string(),
+            source,
+        })
+}
+
 /// Table, key and value of a stored row.
 pub type Row = (TableId, Vec<u8>, Vec<u8>);
 
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    path: PathBuf,
+    /// Empty only while it cannot be opened again.
+    database: Arc<RwLock<Option<Database>>>,
 }
+
+type Guard<'a> = RwLockReadGuard<'a, Option<Database>>;
 
 impl Store {
     /// Opens or creates the database.
@@ -76,15 +99,36 @@ impl Store {
     /// # Errors
     /// When another process holds it, or the file is none of ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|source| StoreError::Open {
-                path: path.display().to_string(),
-                source,
-            })?;
         Ok(Self {
-            database: Arc::new(database),
+            path: path.to_path_buf(),
+            database: Arc::new(RwLock::new(Some(open(path)?))),
+        })
+    }
+
+    /// Closes the database and opens it again. After any failed write redb
+    /// refuses everything (`StorageError::PreviousIo`) until that was done,
+    /// even when a full disk has room again.
+    ///
+    /// # Errors
+    /// When it cannot be opened now; it then stays closed until the next call.
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Closed first: it holds the file's lock.
+        *database = None;
+        *database = Some(open(&self.path)?);
+        Ok(())
+    }
+
+    fn guard(&self) -> Guard<'_> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened<'a>(&self, guard: &'a Guard<'_>) -> Result<&'a Database, StoreError> {
+        guard.as_ref().ok_or_else(|| StoreError::Closed {
+            path: self.path.display().to_string(),
         })
     }
 
@@ -93,7 +137,9 @@ impl Store {
     /// # Errors
     /// When the disk does not answer.
     pub fn load(&self) -> Result<Vec<Row>, StoreError> {
-        let read = self.database.begin_read().map_err(failed("begin read"))?;
+        let guard = self.guard();
+        let database = self.opened(&guard)?;
+        let read = database.begin_read().map_err(failed("begin read"))?;
         let mut all = Vec::new();
         for id in TableId::ALL.into_iter().filter(|id| id.is_loaded()) {
             let table = match read.open_table(rows(id)) {
@@ -114,7 +160,9 @@ impl Store {
     /// # Errors
     /// When the disk is full or fails; then nothing was written.
     pub fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut write = self.database.begin_write().map_err(failed("begin write"))?;
+        let guard = self.guard();
+        let database = self.opened(&guard)?;
+        let mut write = database.begin_write().map_err(failed("begin write"))?;
         write
             .set_durability(Durability::Immediate)
             .map_err(failed("set durability"))?;
@@ -144,7 +192,9 @@ impl Store {
     /// # Errors
     /// When the disk does not answer.
     pub fn local(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.database.begin_read().map_err(failed("begin read"))?;
+        let guard = self.guard();
+        let database = self.opened(&guard)?;
+        let read = database.begin_read().map_err(failed("begin read"))?;
         let table = match read.open_table(LOCAL) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -159,7 +209,9 @@ impl Store {
     /// # Errors
     /// When the disk is full or fails.
     pub fn set_local(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(failed("begin write"))?;
+        let guard = self.guard();
+        let database = self.opened(&guard)?;
+        let write = database.begin_write().map_err(failed("begin write"))?;
         {
             let mut table = write.open_table(LOCAL).map_err(failed("open table"))?;
             table.insert(key, value).map_err(failed("write row"))?;
@@ -176,7 +228,9 @@ impl Store {
         first: u64,
         limit: usize,
     ) -> Result<Vec<(u64, SignedReceipt)>, StoreError> {
-        let read = self.database.begin_read().map_err(failed("begin read"))?;
+        let guard = self.guard();
+        let database = self.opened(&guard)?;
+        let read = database.begin_read().map_err(failed("begin read"))?;
         let bodies = match read.open_table(rows(TableId::Receipts)) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -218,5 +272,25 @@ impl Store {
             ));
         }
         Ok(receipts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_opened_again_with_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("musher.redb")).unwrap();
+        let clone = store.clone();
+        store.set_local("key", b"value").unwrap();
+        store.reopen().unwrap();
+        assert_eq!(clone.local("key").unwrap().as_deref(), Some(&b"value"[..]));
+        // While it cannot be opened it refuses, and it can come back.
+        drop(store.database.write().unwrap().take());
+        assert!(matches!(clone.local("key"), Err(StoreError::Closed { .. })));
+        clone.reopen().unwrap();
+        assert!(store.local("key").unwrap().is_some());
     }
 }

@@ -45,6 +45,9 @@ const BUDGET_KIB: usize = 64 * 1024;
 /// GitHub gives up after 10 s, so a body that takes longer helps nobody.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// An engine that is well answers in milliseconds.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Connections at once. GitHub sends few in parallel; slow ones are cut by
 /// deadlines.
 const CONNECTIONS: usize = 1024;
@@ -141,9 +144,14 @@ impl Webhook {
         if method != Method::GET && method != Method::HEAD {
             return not_allowed("GET, HEAD");
         }
-        match self.engine.query(|_, _| ()).await {
-            Ok(()) => text(StatusCode::OK, "ok"),
-            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        let answer = tokio::time::timeout(HEALTH_DEADLINE, self.engine.query(|_, _| ())).await;
+        match answer {
+            Ok(Ok(())) => text(StatusCode::OK, "ok"),
+            Ok(Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Err(_) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database cannot be used",
+            ),
         }
     }
 
