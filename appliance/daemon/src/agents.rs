@@ -308,8 +308,9 @@ impl Agents {
                     if let Some((offset, bytes)) = log {
                         self.keep_log(boot, offset, bytes).await;
                     }
-                    if matches!(message, AgentMessage::Accepted { .. }) {
-                        self.vault.forget(boot);
+                    // Of that runner only: a void one may have a successor.
+                    if let AgentMessage::Accepted { runner_name } = &message {
+                        self.vault.forget_runner(boot, runner_name);
                     }
                     return Ok(instruction);
                 }

@@ -165,8 +165,10 @@ impl Dispatch for Dispatcher {
                 scope,
                 name,
                 id: runner,
-                boot: _,
+                boot,
             } => {
+                // Nobody is to have it any more, and nobody may ever ask.
+                self.shared.vault.forget_runner(*boot, name);
                 let (shared, hub, scope, name, runner) = (
                     Arc::clone(&self.shared),
                     *hub,

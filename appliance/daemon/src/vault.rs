@@ -32,20 +32,12 @@ impl Vault {
         (name == runner_name).then(|| config.clone())
     }
 
-    /// Drops the config of this runner: it is void.
+    /// Drops the config of this runner: its agent has it, or it is void.
     pub fn forget_runner(&self, boot: BootId, runner_name: &str) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.get(&boot).is_some_and(|(name, _)| name == runner_name) {
             kept.remove(&boot);
         }
-    }
-
-    /// Drops the config of a boot: its agent has it.
-    pub fn forget(&self, boot: BootId) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&boot);
     }
 }
 
@@ -60,7 +52,9 @@ mod tests {
         assert!(vault.get(BootId(1), "b").is_none());
         assert!(vault.get(BootId(2), "a").is_none());
         assert_eq!(vault.get(BootId(1), "a").unwrap().expose(), "x");
-        vault.forget(BootId(1));
+        vault.forget_runner(BootId(1), "void");
+        assert!(vault.get(BootId(1), "a").is_some());
+        vault.forget_runner(BootId(1), "a");
         assert!(vault.get(BootId(1), "a").is_none());
     }
 }
