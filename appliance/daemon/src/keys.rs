@@ -222,9 +222,10 @@ impl TlsIdentity {
         })?;
         let pem = std::str::from_utf8(&pem).map_err(|_| invalid())?;
         let pair = rcgen::KeyPair::from_pem(pem).map_err(|_| invalid())?;
+        // A certificate of an earlier key would fit nothing.
         let certificate = match fs::read(&certificate_path) {
-            Ok(der) => der,
-            Err(_) => {
+            Ok(der) if is_of(&der, &pair) => der,
+            Ok(_) | Err(_) => {
                 let der = self_signed(&pair)?;
                 write_secret(&certificate_path, &der)?;
                 der
@@ -249,6 +250,13 @@ impl TlsIdentity {
     }
 }
 
+/// Whether a certificate is for this key.
+fn is_of(certificate: &[u8], pair: &rcgen::KeyPair) -> bool {
+    rustls::server::ParsedCertificate::try_from(&CertificateDer::from(certificate)).is_ok_and(
+        |parsed| parsed.subject_public_key_info().as_ref() == pair.subject_public_key_info(),
+    )
+}
+
 fn self_signed(pair: &rcgen::KeyPair) -> Result<Vec<u8>, KeyError> {
     let mut params =
         rcgen::CertificateParams::new(vec!["musher".to_owned(), "localhost".to_owned()])
@@ -261,4 +269,24 @@ fn self_signed(pair: &rcgen::KeyPair) -> Result<Vec<u8>, KeyError> {
         .self_signed(pair)
         .map_err(|_| KeyError::Make("certificate"))?;
     Ok(certificate.der().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_last_and_can_be_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || TlsIdentity::load(folder.path(), "sled-tls").unwrap();
+        let first = load();
+        let second = load();
+        assert_eq!(first.pin, second.pin);
+        assert_eq!(first.fingerprint, second.fingerprint);
+        // What the message about a damaged key advises.
+        fs::remove_file(folder.path().join("sled-tls.key")).unwrap();
+        let third = load();
+        assert_ne!(first.pin, third.pin);
+        assert_ne!(first.fingerprint, third.fingerprint);
+    }
 }
