@@ -377,6 +377,10 @@ fn check_power(
         &format!("{key} power.password_path"),
         &base.join(wire.password_path),
     )?;
+    if let Err(error) = protocols::rmcp::Username::new(&wire.username) {
+        let message = format!("power.username cannot be used: {error}");
+        return Err(ConfigError::value(file, key, message));
+    }
     if password.is_empty() || password.len() > 20 {
         let message = "power.password_path names a password that is not 1 to 20 bytes long: IPMI 2.0 allows no other";
         return Err(ConfigError::value(file, key, message));
