@@ -8,7 +8,7 @@
 //! The way forward is walked by evidence (`outcomes`, `netboot`, `agents`,
 //! `runners`); every way out ends in `PoweringOff`, and only `power` ends that.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
@@ -210,6 +210,25 @@ pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &m
         }
         BootStage::PoweringOff { cuts } => power::cut_again(state, now, id, cuts, fx),
         BootStage::Ended => {}
+    }
+}
+
+/// Ends boots whose agents went silent in a run. Agents speak every few
+/// seconds, and stop their runner and power off when nobody answers them for
+/// an hour: whatever still draws power after that serves nobody.
+pub(crate) fn miss_silent_agents(state: &mut State, now: Millis, fx: &mut Effects) {
+    let running: Vec<BootId> = state
+        .active_boots()
+        .filter(|(_, boot)| boot.stage == BootStage::Running)
+        .map(|(id, _)| id)
+        .collect();
+    for id in running {
+        // After a restart the silence is counted anew.
+        let heard = *state.heard.entry(id).or_insert(now);
+        if now.since(heard) >= state.limits.silent_agent_ms {
+            let reason = "its agent was not heard for too long";
+            fail(state, now, id, reason, Off::Cut, fx);
+        }
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Limits {
     pub idle_ms: u64,
     /// After GitHub says the job completed, the runner may take this long to end.
     pub finish_ms: u64,
+    /// An agent that runs a job and was not heard for this long is gone: it
+    /// gives up by itself after an hour without an answer.
+    pub silent_agent_ms: u64,
     /// A sled that was asked to power off is cut after this.
     pub power_off_ms: u64,
     /// A cut is repeated after this.
@@ -62,6 +65,7 @@ impl Default for Limits {
             accept_ms: 10 * MINUTE,
             idle_ms: 5 * MINUTE,
             finish_ms: 5 * MINUTE,
+            silent_agent_ms: 70 * MINUTE,
             power_off_ms: MINUTE,
             cut_ms: 20 * SECOND,
             cuts: 5,

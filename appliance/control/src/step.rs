@@ -68,6 +68,7 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     for id in missed {
         boots::deadline_missed(state, now, id, fx);
     }
+    boots::miss_silent_agents(state, now, fx);
     deliveries::forget_old(state, now);
     crate::jobs::ask_stale(state, now);
     schedule::unblock(state, now);

@@ -48,7 +48,7 @@ impl Bench {
                 scope: Scope::Org("octo".into()),
                 labels: vec!["linux".into()],
                 image,
-                max_runtime_s: 600,
+                max_runtime_s: 6 * 3600,
                 min_assurance: Assurance::Claimed,
             }],
             sleds: vec![sled(1), sled(2)],
@@ -260,6 +260,32 @@ fn each_stage_has_a_deadline_after_which_the_sled_goes_off() {
             matches!(after, BootStage::PoweringOff { .. }),
             "{stage:?} became {after:?}"
         );
+    }
+}
+
+#[test]
+fn an_agent_that_went_silent_in_a_run_is_cut() {
+    let silent = Limits::default().silent_agent_ms;
+    for (heard_again, expect_off) in [(false, true), (true, false)] {
+        let mut bench = Bench::new();
+        let boot = bench.walk(&BootStage::Running);
+        bench.deliver(1, JobAction::InProgress, Some(RunnerId(5)));
+        // The pool's limit must not be what ends it.
+        let started = bench.now;
+        bench.now = started + silent / 2;
+        if heard_again {
+            let log = AgentMessage::Log {
+                offset: 0,
+                bytes: Vec::new(),
+            };
+            bench.say(boot, KEY, log);
+        }
+        let deadline = bench.state.boot(boot).unwrap().deadline.0;
+        assert!(deadline > started + silent, "{deadline}");
+        bench.now = started + silent;
+        bench.step(Event::Tick);
+        let off = matches!(bench.stage(boot), BootStage::PoweringOff { .. });
+        assert_eq!(off, expect_off, "heard again: {heard_again}");
     }
 }
 
