@@ -52,6 +52,12 @@ const LONG_POLL: Duration = Duration::from_secs(25);
 /// Longest time for an envelope's body.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Logs of this many boots are kept: as many as boots are.
+const MAX_LOGS: usize = 1_000;
+
+/// All logs together are no larger than this and the newest one.
+const MAX_LOG_BYTES: u64 = 1 << 30;
+
 /// Header by which an agent shows its ticket when it fetches an image.
 pub const TICKET_HEADER: &str = "x-musher-ticket";
 
@@ -326,8 +332,12 @@ impl Agents {
         if bytes.is_empty() {
             return;
         }
-        let path = log_path(&self.logs, boot);
+        let logs = self.logs.clone();
+        let path = log_path(&logs, boot);
         let written = tokio::task::spawn_blocking(move || {
+            if offset == 0 {
+                forget_old_logs(&logs, boot)?;
+            }
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -381,6 +391,32 @@ pub fn log_path(logs: &std::path::Path, boot: BootId) -> PathBuf {
     logs.join(format!("boot-{boot}.log"))
 }
 
+/// Removes the oldest logs, so that those of many boots never fill the disk
+/// that the database is on. `newest` is about to be written.
+fn forget_old_logs(logs: &std::path::Path, newest: BootId) -> io::Result<()> {
+    let mut kept: BTreeMap<BootId, (PathBuf, u64)> = BTreeMap::new();
+    for entry in std::fs::read_dir(logs)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let boot = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("boot-")?.strip_suffix(".log"))
+            .and_then(|id| id.parse::<BootId>().ok());
+        if let Some(boot) = boot.filter(|boot| *boot != newest) {
+            kept.insert(boot, (entry.path(), entry.metadata()?.len()));
+        }
+    }
+    let mut bytes: u64 = kept.values().map(|(_, length)| length).sum();
+    while kept.len() >= MAX_LOGS || bytes > MAX_LOG_BYTES {
+        let Some((_, (path, length))) = kept.pop_first() else {
+            break;
+        };
+        std::fs::remove_file(path)?;
+        bytes -= length;
+    }
+    Ok(())
+}
+
 /// A file as an answer, read in pieces.
 async fn stream_file(path: PathBuf) -> io::Result<Answer> {
     let (body, length) = FileBody::open(&path).await?;
@@ -389,4 +425,31 @@ async fn stream_file(path: PathBuf) -> io::Result<Answer> {
         .headers_mut()
         .insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_logs_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, count) = (folder.path(), MAX_LOGS as u64);
+        for boot in 1..=count {
+            std::fs::write(log_path(logs, BootId(boot)), "x").unwrap();
+        }
+        std::fs::write(logs.join("notes.txt"), "not ours").unwrap();
+        // Its first piece may come twice.
+        forget_old_logs(logs, BootId(count)).unwrap();
+        assert!(log_path(logs, BootId(1)).exists());
+        forget_old_logs(logs, BootId(count + 1)).unwrap();
+        assert!(!log_path(logs, BootId(1)).exists());
+        assert!(log_path(logs, BootId(2)).exists());
+        assert!(logs.join("notes.txt").exists());
+        // Sparse, so that it costs nothing.
+        let large = std::fs::File::create(log_path(logs, BootId(count))).unwrap();
+        large.set_len(MAX_LOG_BYTES + 1).unwrap();
+        forget_old_logs(logs, BootId(count + 2)).unwrap();
+        assert_eq!(std::fs::read_dir(logs).unwrap().count(), 1);
+    }
 }
