@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -97,6 +98,18 @@ pub struct Admin {
     pub receipts: Arc<ReceiptKey>,
     /// Where runner logs are.
     pub logs: PathBuf,
+    /// Address and mask of a network of the sleds' own. Linux takes packets
+    /// for any of its addresses on any interface, so binding to the admin
+    /// network's address alone does not keep sleds out.
+    pub sled_network: Option<(Ipv4Addr, Ipv4Addr)>,
+}
+
+/// Whether a peer is in this network.
+fn is_in(network: Option<(Ipv4Addr, Ipv4Addr)>, peer: IpAddr) -> bool {
+    let (Some((address, mask)), IpAddr::V4(peer)) = (network, peer.to_canonical()) else {
+        return false;
+    };
+    peer & mask == address & mask
 }
 
 impl Admin {
@@ -111,10 +124,14 @@ impl Admin {
                 accepted = listener.accept() => accepted,
                 () = shutdown.clone().wait() => return,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            if is_in(self.sled_network, peer.ip()) {
+                tracing::warn!(%peer, "a sled tried to reach the admin listener");
+                continue;
+            }
             let (admin, tls, shutdown) = (Arc::clone(&self), tls.clone(), shutdown.clone());
             tokio::spawn(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
@@ -354,4 +371,23 @@ fn parameter(query: Option<&str>, name: &str) -> Option<u64> {
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleds_are_told_from_people() {
+        let sleds = Some((Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(255, 255, 255, 0)));
+        let check = |peer: &str, expect: bool| {
+            assert_eq!(is_in(sleds, peer.parse().unwrap()), expect, "{peer}");
+        };
+        check("10.77.0.50", true);
+        check("::ffff:10.77.0.50", true);
+        check("10.77.1.50", false);
+        check("127.0.0.1", false);
+        check("fe80::1", false);
+        assert!(!is_in(None, "10.77.0.50".parse().unwrap()));
+    }
 }

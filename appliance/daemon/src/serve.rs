@@ -5,6 +5,7 @@ use std::{
     fs::{self, Permissions},
     future::Future,
     io,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,6 +60,8 @@ const INVENTORY_SEEN: &str = "inventory.seen";
 /// starting, with what was tried.
 pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()> {
     forbid_core_dumps();
+    // Whatever the state directory allows: what is written is for us alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config = load_config(config)?;
     let state_dir = config.server.state_dir.clone();
     make_private_dir(&state_dir)?;
@@ -109,6 +112,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         store: store.clone(),
         receipts,
         logs: logs.clone(),
+        sled_network: separate_sled_network(&config),
     });
     let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
     tasks.spawn(Arc::clone(&admin).run(listeners.admin, admin_tls, shutdown.clone()));
@@ -175,6 +179,16 @@ fn forbid_core_dumps() {
     };
     if rustix::process::setrlimit(rustix::process::Resource::Core, none).is_err() {
         tracing::warn!("core dumps cannot be switched off: a crash could write secrets to disk");
+    }
+}
+
+/// The sleds' network, unless people share it.
+fn separate_sled_network(config: &Config) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let (listen, dhcp) = (config.server.sled_listen?, config.dhcp.as_ref()?);
+    let (address, mask) = (*listen.ip(), dhcp.netmask);
+    match config.server.admin_listen.ip().to_canonical() {
+        IpAddr::V4(admin) if admin & mask == address & mask => None,
+        _ => Some((address, mask)),
     }
 }
 
