@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use musher_lab::LabSled;
 
+use crate::uplink;
+
 /// Where Musher takes deliveries, inside the rig's namespace.
 pub(crate) const WEBHOOK_LISTEN: &str = "127.0.0.1:8400";
 /// Where Musher's page is, inside the rig's namespace.
@@ -32,6 +34,76 @@ pub const RUNNER_LABELS: [&str; 3] = ["self-hosted", "linux", "x64"];
 /// `[deadlines]` of `musher.toml`, in seconds; those not named stay at their
 /// defaults. Keys are the configuration's own, such as `netboot_s`.
 pub type Deadlines = Vec<(&'static str, u64)>;
+
+/// Where jobs come from.
+#[derive(Clone, Debug)]
+pub enum Github {
+    /// The stand-in, which the rig starts.
+    StandIn,
+    /// GitHub itself.
+    Real(RealGithub),
+}
+
+/// An App at GitHub, and what its runners are.
+#[derive(Clone, Debug)]
+pub struct RealGithub {
+    /// The App's number.
+    pub app_id: u64,
+    /// Its private key, mode 0600.
+    pub private_key: PathBuf,
+    /// Its webhook's secret, mode 0600.
+    pub webhook_secret: PathBuf,
+    /// `ORG`, or `OWNER/REPOSITORY`.
+    pub scope: String,
+    /// Labels of the runners.
+    pub labels: Vec<String>,
+    /// Root filesystem with GitHub's runner in it.
+    pub rootfs: PathBuf,
+}
+
+impl Github {
+    /// The `[[github]]` entry.
+    fn section(&self) -> String {
+        let (api_url, app_id, key, secret) = match self {
+            Self::StandIn => {
+                let names = ("gh-app.pem".into(), "webhook-secret".into());
+                (format!("http://{HUB_API}"), APP_ID, names.0, names.1)
+            }
+            Self::Real(real) => {
+                let api_url = "https://api.github.com".to_owned();
+                let RealGithub {
+                    private_key,
+                    webhook_secret,
+                    ..
+                } = real;
+                (
+                    api_url,
+                    real.app_id,
+                    private_key.clone(),
+                    webhook_secret.clone(),
+                )
+            }
+        };
+        format!(
+            "\n[[github]]\nname = \"main\"\napi_url = \"{api_url}\"\napp_id = {app_id}\n\
+             private_key_path = \"{}\"\nwebhook_secret_path = \"{}\"\n",
+            key.display(),
+            secret.display()
+        )
+    }
+
+    /// The pool's scope, labels and root filesystem.
+    fn pool(&self, images: &Path) -> (String, Vec<String>, PathBuf) {
+        match self {
+            Self::StandIn => (
+                "octo-org".to_owned(),
+                RUNNER_LABELS.map(str::to_owned).to_vec(),
+                images.join("runner.squashfs"),
+            ),
+            Self::Real(real) => (real.scope.clone(), real.labels.clone(), real.rootfs.clone()),
+        }
+    }
+}
 
 /// A rig's folder.
 #[derive(Clone, Debug)]
@@ -106,7 +178,12 @@ repositories = ["demo"]
         write(&self.hub_config(), &text)
     }
 
-    pub(crate) fn write_musher_config(&self, page: &str, deadlines: &Deadlines) -> Result<()> {
+    pub(crate) fn write_musher_config(
+        &self,
+        page: &str,
+        github: &Github,
+        deadlines: &Deadlines,
+    ) -> Result<()> {
         let mut text = format!(
             r#"[server]
 public_url = "{page}"
@@ -119,16 +196,13 @@ state_dir = "state"
 [dhcp]
 mode = "server"
 range = "10.77.0.50-10.77.0.200"
-
-[[github]]
-name = "main"
-api_url = "http://{HUB_API}"
-app_id = {APP_ID}
-private_key_path = "gh-app.pem"
-webhook_secret_path = "webhook-secret"
 "#,
             bridge = musher_lab::BRIDGE
         );
+        if let Github::Real(_) = github {
+            text += &uplink::dhcp_lines();
+        }
+        text += &github.section();
         if !deadlines.is_empty() {
             text += "\n[deadlines]\n";
         }
@@ -138,24 +212,33 @@ webhook_secret_path = "webhook-secret"
         write(&self.musher_config(), &text)
     }
 
-    pub(crate) fn write_inventory(&self, sleds: &[LabSled], images: &Path) -> Result<()> {
-        let labels = RUNNER_LABELS.map(|label| format!("\"{label}\"")).join(", ");
-        let images = images.display();
+    pub(crate) fn write_inventory(
+        &self,
+        sleds: &[LabSled],
+        images: &Path,
+        github: &Github,
+    ) -> Result<()> {
+        let (scope, labels, rootfs) = github.pool(images);
+        let kind = if scope.contains('/') { "repo" } else { "org" };
+        let labels: Vec<String> = labels.iter().map(|label| format!("\"{label}\"")).collect();
         let mut text = format!(
             r#"[[image]]
-name = "stub"
+name = "runner"
 kernel = "{images}/kernel/vmlinuz"
 initramfs = "{images}/initramfs.img"
-rootfs = "{images}/runner.squashfs"
+rootfs = "{rootfs}"
 cmdline = "console=ttyS0"
 
 [[pool]]
 name = "linux-x64"
 github = "main"
-scope = {{ org = "octo-org" }}
+scope = {{ {kind} = "{scope}" }}
 labels = [{labels}]
-image = "stub"
-"#
+image = "runner"
+"#,
+            images = images.display(),
+            rootfs = rootfs.display(),
+            labels = labels.join(", "),
         );
         for sled in sleds {
             let LabSled { name, mac, .. } = sled;

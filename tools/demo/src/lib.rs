@@ -11,8 +11,9 @@ mod hub;
 mod musher;
 mod power_log;
 mod rig;
+mod uplink;
 
-pub use files::{Deadlines, RUNNER_LABELS};
+pub use files::{Deadlines, Github, RUNNER_LABELS, RealGithub};
 pub use hub::HubJob;
 pub use musher::{BootView, JobView, SledView, Timeline};
 pub use power_log::{PowerEvent, PowerLine};

@@ -1,6 +1,7 @@
 //! `musher-demo` shows the whole chain on one machine: QEMU sleds, a GitHub
 //! stand-in, Musher between them, and a few jobs that run to their receipts.
 
+mod accept_real;
 mod progress;
 mod show;
 mod summary;
@@ -9,6 +10,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use accept_real::AcceptReal;
 use clap::{Args, Parser, Subcommand};
 use musher_demo::forward;
 
@@ -46,6 +48,8 @@ enum Command {
         #[arg(long, default_value = "target/demo")]
         dir: PathBuf,
     },
+    /// The same chain against GitHub itself, with GitHub's runner.
+    AcceptReal(AcceptReal),
     /// Pass connections on into a lab.
     #[command(hide = true)]
     Forward { lab: PathBuf, target: String },
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         None => show::run(&arguments.show),
         Some(Command::Down { dir }) => show::down(dir).map(|()| true),
+        Some(Command::AcceptReal(wish)) => accept_real::run(wish),
         Some(Command::Forward { lab, target }) => forward::run(lab, target).map(|()| true),
         Some(Command::Connect { target }) => forward::connect(target).map(|()| true),
     };

@@ -1,6 +1,7 @@
 //! Brings the chain up, drives it, and takes it down again.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,8 +12,9 @@ use musher_lab::{Lab, LabConfig, LabSled, SledConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::files::{ADMIN_LISTEN, Deadlines, Files, RUNNER_LABELS};
+use crate::files::{ADMIN_LISTEN, Deadlines, Files, Github, RUNNER_LABELS, WEBHOOK_LISTEN};
 use crate::power_log::{self, PowerLine};
+use crate::uplink::Uplink;
 use crate::{HubJob, JobView, REPOSITORY, SledView, forward, hub};
 
 /// How long a program may take to answer for the first time.
@@ -32,6 +34,8 @@ pub struct RigConfig {
     /// The folder with the programs `musher`, `fakehub`, `musher-lab`,
     /// `musher-demo`.
     pub programs: PathBuf,
+    /// Where jobs come from.
+    pub github: Github,
     /// Deadlines that differ from Musher's defaults.
     pub deadlines: Deadlines,
     /// Names of sleds for which the inventory has a MAC that no machine has, as
@@ -61,6 +65,7 @@ impl RigConfig {
             sleds,
             images,
             programs: programs.to_path_buf(),
+            github: Github::StandIn,
             deadlines: Deadlines::new(),
             miswired: Vec::new(),
             keep: false,
@@ -77,8 +82,10 @@ pub struct Rig {
     keep: bool,
     // In this order: programs go before the namespace that they run in.
     musher: Option<Child>,
-    hub: Child,
-    forwarder: Child,
+    hub: Option<Child>,
+    forwarders: Vec<Child>,
+    webhook: Option<String>,
+    uplink: Option<Uplink>,
     lab: Lab,
 }
 
@@ -96,9 +103,8 @@ impl Rig {
             "runner.squashfs",
             "runner.tar.gz",
         ] {
-            let path = images.join(name);
             ensure!(
-                path.is_file(),
+                images.join(name).is_file(),
                 "{name} is not built; run `./tools/just images`"
             );
         }
@@ -108,48 +114,74 @@ impl Rig {
         lab_config.lab_binary = Some(config.programs.join("musher-lab"));
         lab_config.probe_kernel = Some(images.join("kernel/vmlinuz"));
         lab_config.keep = config.keep;
-        let lab = Lab::up(&lab_config)?;
-
-        let files = Files { dir };
-        let listener = forward::listen()?;
-        let address = listener.local_addr().context("ask for the page's port")?;
-        let page = format!("https://{address}");
-        files.write_secrets()?;
-        files.write_hub_config(&images.join("runner.tar.gz"))?;
-        files.write_musher_config(&page, &config.deadlines)?;
-        let mut sleds = lab.sleds();
-        for sled in sleds
-            .iter_mut()
-            .filter(|it| config.miswired.contains(&it.name))
-        {
-            sled.mac = sled.mac.replacen("52:54:00", "52:54:01", 1);
-        }
-        files.write_inventory(&sleds, &images)?;
-        let demo = config.programs.join("musher-demo");
-        let forwarder = forward::start(&demo, listener, lab.dir(), ADMIN_LISTEN)?;
-        let hub = start(
-            lab.command(config.programs.join("fakehub"))
-                .arg("--config")
-                .arg(files.hub_config()),
-            &files.path("fakehub.log"),
-        )?;
         let mut rig = Self {
-            files,
+            files: Files { dir },
             programs: config.programs.clone(),
-            page,
+            page: String::new(),
             keep: false,
             musher: None,
-            hub,
-            forwarder,
-            lab,
+            hub: None,
+            forwarders: Vec::new(),
+            webhook: None,
+            uplink: None,
+            lab: Lab::up(&lab_config)?,
         };
-        wait_for("the GitHub stand-in", START_LIMIT, || {
-            rig.hub.alive("fakehub", &rig.files.path("fakehub.log"))?;
-            Ok(hub::get::<Value>(&rig.lab, "jobs").ok())
-        })?;
+        rig.page = format!("https://{}", rig.forward(ADMIN_LISTEN)?);
+        rig.write_files(config, &images)?;
+        match &config.github {
+            Github::StandIn => rig.start_hub(&images)?,
+            Github::Real(_) => {
+                rig.uplink = Some(Uplink::up(&rig.lab, &rig.files.dir)?);
+                let address = rig.forward(WEBHOOK_LISTEN)?;
+                rig.webhook = Some(format!("http://{address}/api/webhook"));
+            }
+        }
         rig.start_musher()?;
         rig.keep = config.keep;
         Ok(rig)
+    }
+
+    fn forward(&mut self, target: &str) -> Result<SocketAddr> {
+        let listener = forward::listen()?;
+        let address = listener.local_addr().context("ask for a port")?;
+        let demo = self.programs.join("musher-demo");
+        let forwarder = forward::start(&demo, listener, self.lab.dir(), target)?;
+        self.forwarders.push(forwarder);
+        Ok(address)
+    }
+
+    fn write_files(&self, config: &RigConfig, images: &Path) -> Result<()> {
+        let github = &config.github;
+        self.files
+            .write_musher_config(&self.page, github, &config.deadlines)?;
+        let mut sleds = self.lab.sleds();
+        for sled in &mut sleds {
+            if config.miswired.contains(&sled.name) {
+                sled.mac = sled.mac.replacen("52:54:00", "52:54:01", 1);
+            }
+        }
+        self.files.write_inventory(&sleds, images, github)
+    }
+
+    fn start_hub(&mut self, images: &Path) -> Result<()> {
+        self.files.write_secrets()?;
+        self.files.write_hub_config(&images.join("runner.tar.gz"))?;
+        let log = self.files.path("fakehub.log");
+        let mut command = self.lab.command(self.programs.join("fakehub"));
+        command.arg("--config").arg(self.files.hub_config());
+        let child = self.hub.insert(start(&mut command, &log)?);
+        let lab = &self.lab;
+        wait_for("the GitHub stand-in", START_LIMIT, || {
+            child.alive("fakehub", &log)?;
+            Ok(hub::get::<Value>(lab, "jobs").ok())
+        })?;
+        Ok(())
+    }
+
+    /// Where deliveries of the real GitHub are to be sent on this machine.
+    #[must_use]
+    pub fn webhook(&self) -> Option<&str> {
+        self.webhook.as_deref()
     }
 
     /// The status page's address on this machine.
@@ -231,18 +263,19 @@ impl Rig {
     pub fn start_musher(&mut self) -> Result<()> {
         ensure!(self.musher.is_none(), "musher is running already");
         let log = self.files.path("musher.log");
-        let child = start(
-            self.lab
-                .command(self.programs.join("musher"))
-                .arg("serve")
-                .arg("--config")
-                .arg(self.files.musher_config())
-                .arg("--inventory")
-                .arg(self.files.inventory()),
-            &log,
-        )?;
+        let program = self.programs.join("musher");
+        let mut command = match &self.uplink {
+            Some(uplink) => uplink.command(&self.lab, &program),
+            None => self.lab.command(&program),
+        };
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.files.musher_config());
+        command.arg("--inventory").arg(self.files.inventory());
+        let child = start(&mut command, &log)?;
         let child = self.musher.insert(child);
-        let (program, config) = (self.programs.join("musher"), self.files.musher_config());
+        let config = self.files.musher_config();
         wait_for("musher", START_LIMIT, || {
             child.alive("musher", &log)?;
             let done = ask(&program, &config, &["status", "--json"])?;
@@ -335,13 +368,8 @@ impl Rig {
     }
 
     fn end_programs(&mut self) {
-        let forwarder = std::iter::once(&mut self.forwarder);
-        for child in self
-            .musher
-            .iter_mut()
-            .chain([&mut self.hub])
-            .chain(forwarder)
-        {
+        let programs = self.musher.iter_mut().chain(&mut self.hub);
+        for child in programs.chain(&mut self.forwarders) {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -31,7 +31,7 @@ pub(crate) struct JobSummary {
     pub(crate) sled: Option<String>,
     /// The boot it ran in.
     pub(crate) boot: Option<u64>,
-    /// What the sled's own kernel called that boot.
+    /// What the sled's own kernel called that boot, where the job printed it.
     pub(crate) kernel_boot_id: Option<String>,
     /// `success`, or what it was instead.
     pub(crate) result: String,
@@ -88,9 +88,10 @@ impl Summary {
         });
     }
 
-    /// Decides whether all is well, and says why not.
-    pub(crate) fn judge(&mut self) {
-        let mut boots: BTreeMap<&str, &str> = BTreeMap::new();
+    /// Decides whether all is well, and says why not. `printed`: whether the
+    /// jobs are ours and print their kernel's boot id.
+    pub(crate) fn judge(&mut self, printed: bool) {
+        let mut boots: BTreeMap<String, &str> = BTreeMap::new();
         let mut found = Vec::new();
         for job in &self.jobs {
             let name = &job.name;
@@ -100,13 +101,14 @@ impl Summary {
             if job.receipt.is_none() {
                 found.push(format!("{name} has no valid receipt"));
             }
-            match &job.kernel_boot_id {
-                None => found.push(format!("{name} printed no boot id")),
-                Some(id) => {
-                    if let Some(other) = boots.insert(id, name) {
-                        found.push(format!("{name} shared a boot with {other}"));
-                    }
-                }
+            if printed && job.kernel_boot_id.is_none() {
+                found.push(format!("{name} printed no boot id"));
+            }
+            let numbered = job.boot.map(|boot| boot.to_string());
+            if let Some(boot) = job.kernel_boot_id.clone().or(numbered)
+                && let Some(other) = boots.insert(boot, name)
+            {
+                found.push(format!("{name} shared a boot with {other}"));
             }
             for (step, at) in job.timeline.steps() {
                 if at.is_none() {
@@ -164,7 +166,7 @@ mod tests {
                 jobs,
                 ..Summary::default()
             };
-            summary.judge();
+            summary.judge(true);
             assert_eq!(summary.problems, expect);
         };
         check(vec![good(), job("two", "success", Some(2), Some("b"))], &[]);
@@ -192,7 +194,7 @@ mod tests {
     #[test]
     fn nothing_is_not_well() {
         let mut summary = Summary::default();
-        summary.judge();
+        summary.judge(true);
         assert!(!summary.ok);
     }
 }
