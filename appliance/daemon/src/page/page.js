@@ -18,6 +18,7 @@
   let stream = null;
   let opened = false;
   let failures = 0;
+  let retry = 0;
   let fetching = false;
   let again = false;
   let next = 0;
@@ -177,6 +178,8 @@
   }
 
   function listen() {
+    if (stream || document.hidden) return;
+    clearTimeout(retry);
     stream = new EventSource("/events");
     stream.onopen = () => {
       opened = true;
@@ -185,18 +188,29 @@
     };
     stream.addEventListener("change", change);
     stream.onerror = () => {
-      stream.close();
-      opened = false;
-      lost(Date.now());
-      setTimeout(listen, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+      const since = opened ? Date.now() : confirmed;
+      close();
+      lost(since);
+      retry = setTimeout(listen, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
       failures += 1;
     };
   }
 
+  function close() {
+    clearTimeout(retry);
+    stream?.close();
+    stream = null;
+    opened = false;
+  }
+
+  // Over HTTP/1.1 a browser opens six connections to one place: with a stream
+  // for each hidden tab, the seventh tab would wait for ever.
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) refresh();
+    if (document.hidden) return close();
+    say();
+    listen();
   });
-  addEventListener("pagehide", () => stream?.close());
+  addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => {
     if (event.persisted) listen();
   });

@@ -73,7 +73,7 @@ fn pool_card(view: &StatusView, pool: &PoolView, waiting: &[&JobView]) -> Markup
             p.facts {
                 (words::count(pool.sleds, "sled")) " for " (pool.scope) ", image " (pool.image)
             }
-            p.labels aria-label="labels" {
+            p.labels role="group" aria-label="Labels" {
                 @for label in &pool.labels { code { (label) } " " }
             }
             @if mine.is_empty() && unlisted == 0 {

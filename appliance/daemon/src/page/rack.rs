@@ -167,7 +167,7 @@ fn boot_facts(view: &StatusView, sled: &SledView, boot: &BootView) -> Markup {
     let bar = Bar::of_boot(boot, view.now);
     let axis = Axis::of([bar.length()].into_iter());
     html! {
-        h4 {
+        h3 {
             @if bar.is_going() { "Boot " (boot.id) } @else { "Last boot, " (boot.id) }
         }
         dl { (about_boot(sled.reason.as_deref(), boot)) }
@@ -184,7 +184,10 @@ pub(super) fn about_boot(said: Option<&str>, boot: &BootView) -> Markup {
         @if let Some(reason) = boot.reason.as_deref().filter(|reason| Some(*reason) != said) {
             dt { "Because" } dd { (reason) }
         }
-        dt { "Assurance" } dd { (boot.assurance) " — " (assurance_words(boot.assurance)) }
+        // Before the agent spoke there is nothing to grade.
+        @if boot.receipt.is_some() || boot.timeline.agent.is_some() {
+            dt { "Assurance" } dd { (boot.assurance) " — " (assurance_words(boot.assurance)) }
+        }
         @if let Some(runner) = &boot.runner { dt { "Runner" } dd { code { (runner) } } }
         @if let Some(receipt) = boot.receipt { dt { "Receipt" } dd { "number " (receipt) } }
         @if boot.timeline.running.is_some() {

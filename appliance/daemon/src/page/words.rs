@@ -30,8 +30,11 @@ pub(super) fn whole_span(ms: u64) -> String {
     }
 }
 
-/// How long something may take: `10 min`, `2 h`, else as [`whole_span`].
+/// How long something may take: `10 min`, `2 h`, else as [`whole_span`]. A
+/// state is entered some moments beside the event that armed its deadline, so
+/// parts of a second say nothing.
 pub(super) fn limit(ms: u64) -> String {
+    let ms = ms.saturating_add(500) / 1_000 * 1_000;
     if ms.is_multiple_of(60_000) && ms > 0 {
         let minutes = ms / 60_000;
         match (minutes / 60, minutes % 60) {
@@ -116,6 +119,8 @@ mod tests {
         let check = |ms, expect: &str| assert_eq!(limit(ms), expect);
         check(0, "0 s");
         check(600_000, "10 min");
+        check(600_076, "10 min");
+        check(599_924, "10 min");
         check(7_200_000, "2 h");
         check(7_260_000, "2 h 01 min");
         check(601_000, "10 min 01 s");
