@@ -7,7 +7,7 @@ use messages::{
     JobId, Mac, RunnerId, SledId, TicketToken,
 };
 
-use crate::{Inventory, Labels, Outcome, PowerFailure, PowerReading};
+use crate::{BootImage, Inventory, Labels, Outcome, PowerFailure, PowerReading};
 
 /// An input of the core.
 #[derive(Clone, Debug)]
@@ -228,8 +228,8 @@ pub enum BootAnswer {
 pub struct BootOffer {
     /// The ticket, for the kernel's command line.
     pub ticket: TicketToken,
-    /// Name of the image.
-    pub image: String,
+    /// What its receipt will say that it booted.
+    pub image: BootImage,
 }
 
 /// The answer to an agent.

@@ -116,6 +116,11 @@ pub enum InventoryError {
         /// The name.
         name: String,
     },
+    /// A sled with a boot under way is removed, renamed or given another card.
+    #[error(
+        "sled \"{0}\" has a boot under way, so it can be neither removed nor renamed nor given another mac: change it once `musher sleds` shows it as Off"
+    )]
+    Busy(String),
     /// A command names a sled that is not there.
     #[error("there is no sled \"{0}\": `musher sleds` lists them")]
     NoSuchSled(String),
@@ -197,16 +202,41 @@ fn check_name(kind: &'static str, name: &str) -> Result<(), InventoryError> {
 
 /// Takes over a checked inventory. Ids stay with their names.
 pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut Effects) {
-    let result = inventory.check();
+    let result = inventory
+        .check()
+        .and_then(|()| check_claims(state, inventory));
     if result.is_ok() {
         apply_hubs(state, inventory);
         apply_pools(state, inventory);
         apply_sleds(state, now, inventory);
         state.forget_retired();
-        state.rematch_jobs();
+        state.rematch_jobs(now);
         state.schedule_due = true;
     }
     fx.reply = Reply::Done(result);
+}
+
+/// A sled with a boot under way must stay what it is: only its driver can
+/// prove it off, and its agent speaks by its card's address. One whose
+/// power-off was given up may go: a person will have to see to it anyway.
+fn check_claims(state: &State, inventory: &Inventory) -> Result<(), InventoryError> {
+    for (_, sled) in state.sleds.iter() {
+        let Power::Claimed { boot } = sled.power else {
+            continue;
+        };
+        let given_up = state
+            .boots
+            .get(boot)
+            .is_none_or(|boot| boot.deadline == Millis(u64::MAX));
+        let kept = inventory
+            .sleds
+            .iter()
+            .any(|spec| spec.name == sled.name && spec.mac == sled.mac);
+        if !kept && !given_up && !sled.retired {
+            return Err(InventoryError::Busy(sled.name.clone()));
+        }
+    }
+    Ok(())
 }
 
 fn apply_hubs(state: &mut State, inventory: &Inventory) {

@@ -322,7 +322,7 @@ fn missing_count(pool: &Pool, report: &JobReport) -> usize {
 }
 
 /// After the inventory changed: waiting jobs go to the pool that serves them now.
-pub(crate) fn rematch(state: &mut State) {
+pub(crate) fn rematch(state: &mut State, now: Millis) {
     let waiting: Vec<JobId> = state
         .jobs
         .iter()
@@ -355,6 +355,10 @@ pub(crate) fn rematch(state: &mut State) {
                 job.pool = after;
             }
             enqueue(state, id);
+            // Nobody counts it any more: GitHub says when it is over.
+            if after.is_none() {
+                look_up(state, now, id, 0);
+            }
         }
     }
 }
@@ -414,14 +418,20 @@ pub(crate) fn ask_again(state: &mut State, now: Millis, id: JobId) {
     let wait_ms = match job.state {
         JobState::Completed => return,
         JobState::InProgress if served => return,
-        JobState::InProgress => ASK_AGAIN_MS,
+        JobState::InProgress if job.boot.is_some() => ASK_AGAIN_MS,
+        // Many may run elsewhere, and nothing here waits for them.
+        JobState::InProgress => ASK_ELSEWHERE_MS,
+        JobState::Queued if job.pool.is_none() => ASK_ELSEWHERE_MS,
         JobState::Queued if now.since(job.delivered_at) < STALE_MS => return,
         JobState::Queued => STALE_MS / 24,
     };
     look_up(state, now, id, wait_ms);
 }
 
-/// Between two questions about a job that runs somewhere.
+/// Between two questions about a job that no sled of ours waits for.
+const ASK_ELSEWHERE_MS: u64 = 2 * 60 * 60 * 1000;
+
+/// Between two questions about a job whose boot is over.
 const ASK_AGAIN_MS: u64 = 10 * 60 * 1000;
 
 /// GitHub ends a job that nobody took for this long (its usage limits: 24
@@ -465,7 +475,7 @@ pub(crate) fn serving_boot(state: &State, id: JobId) -> Option<BootId> {
 }
 
 impl State {
-    pub(crate) fn rematch_jobs(&mut self) {
-        rematch(self);
+    pub(crate) fn rematch_jobs(&mut self, now: Millis) {
+        rematch(self, now);
     }
 }

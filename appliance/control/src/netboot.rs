@@ -12,6 +12,9 @@ use crate::{
 
 const NOT_ARMED: &str = "no boot is due for this sled";
 
+/// A sled that is held asks again every few seconds: it is noted this often.
+const HELD_AUDIT_MS: u64 = 60_000;
+
 /// Answers a question of a sled's firmware or boot loader.
 pub(crate) fn answer(
     state: &mut State,
@@ -69,19 +72,23 @@ fn claimed_boot(state: &State, sled: SledId) -> Option<(BootId, &Boot)> {
 fn offer(state: &mut State, now: Millis, sled: SledId, fx: &mut Effects) -> BootAnswer {
     let armed = claimed_boot(state, sled).filter(|(_, boot)| is_armed(boot, now));
     let Some((id, boot)) = armed else {
-        let name = state.sled_name(sled).map(Into::into);
-        fx.audit.push(crate::Audit {
-            name: "audit.sled.held",
-            sled: name,
-            boot: None,
-            job: None,
-            detail: format!("it asked to boot, but {NOT_ARMED}"),
-        });
+        let last = state.held.get(&sled);
+        if last.is_none_or(|last| now.since(*last) >= HELD_AUDIT_MS) {
+            state.held.insert(sled, now);
+            let name = state.sled_name(sled).map(Into::into);
+            fx.audit.push(crate::Audit {
+                name: "audit.sled.held",
+                sled: name,
+                boot: None,
+                job: None,
+                detail: format!("it asked to boot, but {NOT_ARMED}"),
+            });
+        }
         return BootAnswer::Held(NOT_ARMED);
     };
     let offer = BootOffer {
         ticket: boot.ticket,
-        image: boot.image.rootfs.name.clone(),
+        image: boot.image.clone(),
     };
     if boot.times.dhcp.is_none()
         && let Some(boot) = state.boots.get_mut(id)
@@ -103,7 +110,7 @@ fn fetch(state: &mut State, now: Millis, ticket: TicketToken, file: BootFile) ->
     }
     let offer = BootOffer {
         ticket,
-        image: boot.image.rootfs.name.clone(),
+        image: boot.image.clone(),
     };
     if file == BootFile::Kernel
         && boot.times.kernel.is_none()

@@ -97,8 +97,13 @@ fn start(state: &mut State, now: Millis, pool: PoolId, wanted: usize, fx: &mut E
         })
         .collect();
     free.sort_unstable();
-    let mut unserved = unserved_jobs(state, pool, wanted).into_iter();
-    for (_, _, sled) in free.into_iter().take(wanted) {
+    // The backlog may be long; what it costs is bounded by the free sleds.
+    free.truncate(wanted);
+    if free.is_empty() {
+        return;
+    }
+    let mut unserved = unserved_jobs(state, pool, free.len()).into_iter();
+    for (_, _, sled) in free {
         boots::claim(state, now, sled, pool, unserved.next(), fx);
     }
 }

@@ -7,8 +7,8 @@ use alloc::{
 };
 
 use messages::{
-    ApplianceId, BootId, DeliveryKey, Digest, EffectId, HubId, JobId, Mac, Millis, PoolId, SledId,
-    TicketToken,
+    AgentKey, ApplianceId, BootId, DeliveryKey, Digest, EffectId, HubId, JobId, Mac, Millis,
+    PoolId, SledId, TicketToken,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,8 @@ pub struct State {
     pub(crate) checks: BTreeMap<SledId, Millis>,
     /// When each boot's agent last spoke.
     pub(crate) heard: BTreeMap<BootId, Millis>,
+    /// When it was last noted that a sled asked to boot in vain.
+    pub(crate) held: BTreeMap<SledId, Millis>,
     /// Something changed that may let the scheduler act.
     pub(crate) schedule_due: bool,
 }
@@ -103,6 +105,7 @@ impl State {
             ended_boots: BTreeSet::new(),
             checks: BTreeMap::new(),
             heard: BTreeMap::new(),
+            held: BTreeMap::new(),
             schedule_due: true,
         }
     }
@@ -325,6 +328,7 @@ impl State {
         for id in sleds {
             self.sleds.remove(id);
             self.checks.remove(&id);
+            self.held.remove(&id);
         }
         self.index_macs();
         let named: BTreeSet<PoolId> = self.boots.iter().map(|(_, boot)| boot.pool).collect();
@@ -396,6 +400,13 @@ impl State {
     pub fn ticket_mac(&self, ticket: TicketToken) -> Option<Mac> {
         let boot = self.boots.get(*self.tickets.get(&ticket)?)?;
         self.sleds.get(boot.sled).map(|sled| sled.mac)
+    }
+
+    /// Whether this key redeemed this boot ticket.
+    #[must_use]
+    pub fn redeemed_by(&self, ticket: TicketToken, key: AgentKey) -> bool {
+        let boot = self.tickets.get(&ticket).and_then(|id| self.boots.get(*id));
+        boot.is_some_and(|boot| boot.key == Some(key))
     }
 
     /// Whether an effect still waits for its outcome.

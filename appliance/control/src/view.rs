@@ -164,8 +164,12 @@ impl State {
             .iter()
             .map(|(id, job)| (job.delivered_at, *id))
             .collect();
+        // Only those that are shown need an order.
+        if limit < ids.len() {
+            ids.select_nth_unstable_by(limit, |a, b| b.cmp(a));
+            ids.truncate(limit);
+        }
         ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.truncate(limit);
         ids.into_iter()
             .filter_map(|(_, id)| self.jobs.get(id).map(|job| self.job_view(id, job)))
             .collect()

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -38,8 +38,11 @@ use crate::{
     store::Store,
 };
 
-/// Connections at once on each listener.
-const CONNECTIONS: usize = 128;
+/// Each open page holds one connection or two.
+const CONNECTIONS: Connections = Connections {
+    most: 256,
+    per_peer: 64,
+};
 
 /// Longest wait for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -115,56 +118,34 @@ fn is_in(network: Option<(Ipv4Addr, Ipv4Addr)>, peer: IpAddr) -> bool {
 impl Admin {
     /// Serves people until the appliance stops.
     pub async fn run(self: Arc<Self>, listener: TcpListener, tls: TlsAcceptor, shutdown: Shutdown) {
-        let connections = Connections::at_most(CONNECTIONS);
-        loop {
-            let Some(place) = connections.place().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = shutdown.clone().wait() => return,
-            };
-            let Ok((stream, peer)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            if is_in(self.sled_network, peer.ip()) {
-                tracing::warn!(%peer, "a sled tried to reach the admin listener");
-                continue;
-            }
+        let until = shutdown.clone();
+        let serve = |stream, peer: Option<SocketAddr>| {
             let (admin, tls, shutdown) = (Arc::clone(&self), tls.clone(), shutdown.clone());
-            tokio::spawn(async move {
+            async move {
+                if peer.is_some_and(|peer| is_in(admin.sled_network, peer.ip())) {
+                    tracing::warn!(?peer, "a sled tried to reach the admin listener");
+                    return;
+                }
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                     let handler = |request| admin.answer(Way::Admin, request, &shutdown);
                     serve_connection(stream, shutdown.clone(), handler).await;
                 }
-                drop(place);
-            });
-        }
+            }
+        };
+        CONNECTIONS.accept(listener, until, serve).await;
     }
 
     /// Serves the command line until the appliance stops.
     pub async fn run_control(self: Arc<Self>, listener: UnixListener, shutdown: Shutdown) {
-        let connections = Connections::at_most(CONNECTIONS);
-        loop {
-            let Some(place) = connections.place().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = shutdown.clone().wait() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+        let until = shutdown.clone();
+        let serve = |stream, _| {
             let (admin, shutdown) = (Arc::clone(&self), shutdown.clone());
-            tokio::spawn(async move {
+            async move {
                 let handler = |request| admin.answer(Way::Control, request, &shutdown);
                 serve_connection(stream, shutdown.clone(), handler).await;
-                drop(place);
-            });
-        }
+            }
+        };
+        CONNECTIONS.accept(listener, until, serve).await;
     }
 
     async fn answer(&self, way: Way, request: Request<Incoming>, shutdown: &Shutdown) -> Answer {

@@ -23,8 +23,9 @@ use hyper::{
     header::{CONTENT_LENGTH, HeaderValue},
 };
 use messages::{
-    AGENT_PATH, AgentFrame, AgentMessage, ApplianceFrame, BootId, Digest, Envelope, IMAGE_PATH,
-    Instruction, MAX_ENVELOPE_BYTES, MAX_LOG_CHUNK_BYTES, Order, TicketToken, decode, encode,
+    AGENT_PATH, AgentFrame, AgentKey, AgentMessage, ApplianceFrame, BootId, Digest, Envelope,
+    IMAGE_PATH, Instruction, MAX_ENVELOPE_BYTES, MAX_LOG_CHUNK_BYTES, Order, TicketToken, decode,
+    encode,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -40,8 +41,11 @@ use crate::{
     vault::Vault,
 };
 
-/// Connections at once: a sled holds one or two.
-const CONNECTIONS: usize = 4096;
+/// A sled holds one or two connections, its firmware a few more.
+const CONNECTIONS: Connections = Connections {
+    most: 4096,
+    per_peer: 32,
+};
 
 /// Longest wait for the first byte and for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -105,26 +109,16 @@ pub struct Agents {
 impl Agents {
     /// Accepts connections until the appliance stops.
     pub async fn run(self: Arc<Self>, listener: TcpListener, shutdown: Shutdown) {
-        let connections = Connections::at_most(CONNECTIONS);
-        loop {
-            let Some(place) = connections.place().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = shutdown.clone().wait() => return,
-            };
-            let Ok((stream, peer)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            drop(stream.set_nodelay(true));
+        let until = shutdown.clone();
+        let serve = |stream, peer: Option<SocketAddr>| {
             let (agents, shutdown) = (Arc::clone(&self), shutdown.clone());
-            tokio::spawn(async move {
-                agents.connection(stream, peer, shutdown).await;
-                drop(place);
-            });
-        }
+            async move {
+                if let Some(peer) = peer {
+                    agents.connection(stream, peer, shutdown).await;
+                }
+            }
+        };
+        CONNECTIONS.accept(listener, until, serve).await;
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
@@ -199,7 +193,8 @@ impl Agents {
                 "the signature does not fit".to_owned(),
             )
         })?;
-        self.check_address(peer, envelope.ticket).await?;
+        self.check_address(peer, envelope.ticket, Some(envelope.key))
+            .await?;
         let AgentFrame::V1(message) =
             decode(&envelope.body).map_err(|error| bad(&format!("frame: {error}")))?;
         let instruction = self.hear(peer, &envelope, message).await?;
@@ -213,6 +208,7 @@ impl Agents {
         &self,
         peer: SocketAddr,
         ticket: TicketToken,
+        key: Option<AgentKey>,
     ) -> Result<(), (StatusCode, String)> {
         match self.authority.is_from(peer.ip(), ticket).await {
             Some(true) => Ok(()),
@@ -223,6 +219,9 @@ impl Agents {
                     "this ticket is another sled's".to_owned(),
                 ))
             }
+            // Its lease was lost. The key that redeemed the ticket proves as
+            // much as the address would.
+            None if self.authority.is_redeemed_by(ticket, key).await => Ok(()),
             None => Err((
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the ticket or the address is not known".to_owned(),
@@ -360,7 +359,7 @@ impl Agents {
                 "the path needs a digest, and the ticket a header",
             );
         };
-        if let Err((status, why)) = self.check_address(peer, ticket).await {
+        if let Err((status, why)) = self.check_address(peer, ticket, None).await {
             return text(status, why);
         }
         let question = Event::Boot(BootQuestion::Image { ticket, digest });

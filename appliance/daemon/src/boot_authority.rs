@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use control::{Event, Reply};
-use messages::{CMDLINE_PIN, CMDLINE_TICKET, CMDLINE_URL, Digest, Mac, TicketToken};
+use messages::{AgentKey, CMDLINE_PIN, CMDLINE_TICKET, CMDLINE_URL, Digest, Mac, TicketToken};
 use protocols::dhcp::Stage;
 
 use crate::{
@@ -76,6 +76,17 @@ impl Authority {
         Some(meant == holder)
     }
 
+    /// Whether this key redeemed this ticket.
+    pub async fn is_redeemed_by(&self, ticket: TicketToken, key: Option<AgentKey>) -> bool {
+        let Some(key) = key else {
+            return false;
+        };
+        let known = self
+            .engine
+            .query(move |state, _| state.redeemed_by(ticket, key));
+        known.await.unwrap_or(false)
+    }
+
     /// The runner image of this digest.
     #[must_use]
     pub fn rootfs(&self, digest: Digest) -> Option<PathBuf> {
@@ -87,10 +98,17 @@ impl Authority {
     }
 
     fn offer(&self, offer: &control::BootOffer) -> Result<BootOffer, String> {
+        let name = &offer.image.rootfs.name;
         let image = self
             .images
-            .get(&offer.image)
-            .ok_or_else(|| format!("image {} is not declared any more", offer.image))?;
+            .get(name)
+            .ok_or_else(|| format!("image {name} is not declared any more"))?;
+        // The receipt names what was read at the start, so nothing else boots.
+        if image.digests != offer.image || !image.is_unchanged() {
+            return Err(format!(
+                "a file of image {name} changed since this boot was due: restart musher to take it"
+            ));
+        }
         let line = format!(
             "{} {CMDLINE_URL}={} {CMDLINE_PIN}={} {CMDLINE_TICKET}={}",
             image.cmdline, self.url, self.pin, offer.ticket

@@ -10,7 +10,7 @@ use crate::{
     admin::ReceiptsExport,
     config::{ConfigError, load_config, load_inventory},
     receipts,
-    serve::{client_config, serve},
+    serve::{boot_programs, client_config, serve},
 };
 
 mod client;
@@ -132,6 +132,9 @@ enum ReceiptsCommand {
         /// appliance's own word
         #[arg(long)]
         key: Option<String>,
+        /// Head of the chain that you noted down before: it must still be there
+        #[arg(long)]
+        head: Option<String>,
         /// An exported file (`receipts list --json`), instead of the appliance
         #[arg(long)]
         file: Option<PathBuf>,
@@ -213,6 +216,9 @@ fn check_config(file: PathBuf, inventory: Option<PathBuf>, json: bool) -> anyhow
         crate::github::GithubClient::check(&client_config(&config, github)?)
             .map_err(|error| ConfigError::value(&file, "github", error.to_string()))?;
     }
+    if config.server.sled_interface.is_some() {
+        boot_programs(&config)?;
+    }
     let checked = inventory
         .map(|inventory| load_inventory(&config, &inventory))
         .transpose()?;
@@ -281,6 +287,32 @@ fn fetch_receipts(reach: &Reach) -> anyhow::Result<ReceiptsExport> {
     all.ok_or_else(|| anyhow::anyhow!("the appliance gave no receipts"))
 }
 
+/// Verifies a file, or what the appliance keeps. The newest receipt is signed
+/// a moment after it is made: the appliance is given that moment.
+fn verify_receipts(
+    key: Option<String>,
+    file: Option<&std::path::Path>,
+    reach: &Reach,
+) -> anyhow::Result<(String, Vec<receipts::Verified>)> {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(3);
+    loop {
+        let export = match file {
+            Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+            None => fetch_receipts(reach)?,
+        };
+        let key = key.clone().unwrap_or_else(|| export.key.clone());
+        match receipts::verify(&export, &key) {
+            Ok(verified) => return Ok((key, verified)),
+            Err(receipts::ReceiptError::Unsigned(_))
+                if file.is_none() && std::time::Instant::now() < patience =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
     match command {
         ReceiptsCommand::List { reach } => {
@@ -306,14 +338,23 @@ fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
                 print!("{}", table::receipt(&receipts::plain(&receipt)));
             }
         }
-        ReceiptsCommand::Verify { key, file, reach } => {
-            let export = match file {
-                Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
-                None => fetch_receipts(&reach)?,
-            };
+        ReceiptsCommand::Verify {
+            key,
+            head: noted,
+            file,
+            reach,
+        } => {
             let own_word = key.is_none();
-            let key = key.unwrap_or_else(|| export.key.clone());
-            let verified = receipts::verify(&export, &key, None)?;
+            let (key, verified) = verify_receipts(key, file.as_deref(), &reach)?;
+            if let Some(noted) = noted
+                && !verified
+                    .iter()
+                    .any(|v| v.hash.to_string() == noted.to_lowercase())
+            {
+                anyhow::bail!(
+                    "the chain does not hold head {noted}: it was cut or rewritten since you noted it"
+                );
+            }
             let head = verified.last().map(|last| last.hash.to_string());
             if reach.json {
                 let numbers: Vec<u64> = verified.iter().map(|v| v.receipt.sequence).collect();

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use control::{Effect, Event, GithubFailure, JobAnswer, Outcome, PowerFailure, PoweredOn, Scope};
@@ -32,7 +35,15 @@ const WORK_FOLDER: &str = "_work";
 /// What effects are carried out with.
 pub struct Dispatcher {
     shared: Arc<Shared>,
+    drivers: BTreeMap<SledId, PowerQueue>,
     runtime: Handle,
+}
+
+/// The way to one sled's driver.
+struct PowerQueue {
+    commands: mpsc::Sender<PowerCommand>,
+    /// A reading waits in it: a second one would tell nothing more.
+    reads: Arc<AtomicBool>,
 }
 
 struct Shared {
@@ -42,7 +53,6 @@ struct Shared {
     wakers: Wakers,
     receipts: Arc<ReceiptKey>,
     hubs: BTreeMap<HubId, GithubClient>,
-    drivers: Mutex<BTreeMap<SledId, mpsc::Sender<PowerCommand>>>,
 }
 
 enum PowerCommand {
@@ -88,20 +98,21 @@ impl DispatchConfig {
             wakers: self.wakers,
             receipts: self.receipts,
             hubs: self.hubs,
-            drivers: Mutex::default(),
         });
-        let mut queues = BTreeMap::new();
+        let mut drivers = BTreeMap::new();
         for (sled, driver) in self.drivers {
-            let (queue, commands) = mpsc::channel(POWER_QUEUE);
-            queues.insert(sled, queue);
-            tokio::spawn(drive(Arc::clone(&shared), sled, driver, commands));
+            let (commands, incoming) = mpsc::channel(POWER_QUEUE);
+            let reads = Arc::new(AtomicBool::new(false));
+            let queue = PowerQueue {
+                commands,
+                reads: Arc::clone(&reads),
+            };
+            drivers.insert(sled, queue);
+            tokio::spawn(drive(Arc::clone(&shared), sled, driver, incoming, reads));
         }
-        *shared
-            .drivers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = queues;
         Dispatcher {
             shared,
+            drivers,
             runtime: Handle::current(),
         }
     }
@@ -191,7 +202,10 @@ impl Dispatch for Dispatcher {
     }
 
     fn read_power(&self, sled: SledId, generation: Generation) {
-        self.power(sled, PowerCommand::Read { generation });
+        let waits = |queue: &PowerQueue| queue.reads.swap(true, Ordering::AcqRel);
+        if !self.drivers.get(&sled).is_some_and(waits) {
+            self.power(sled, PowerCommand::Read { generation });
+        }
     }
 
     fn wake(&self, boot: BootId) {
@@ -209,23 +223,16 @@ impl Dispatcher {
     /// Queues a command for a sled's driver. What does not fit is answered as
     /// a failure, so that it is tried again; a reading is asked for again anyway.
     fn power(&self, sled: SledId, command: PowerCommand) {
-        let queue = {
-            let drivers = self
-                .shared
-                .drivers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            drivers.get(&sled).cloned()
-        };
-        let refused = match queue {
-            Some(queue) => match queue.try_send(command) {
+        let (command, permanent) = match self.drivers.get(&sled) {
+            Some(queue) => match queue.commands.try_send(command) {
                 Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(command)) => (command, false),
-                Err(mpsc::error::TrySendError::Closed(command)) => (command, false),
+                Err(
+                    mpsc::error::TrySendError::Full(command)
+                    | mpsc::error::TrySendError::Closed(command),
+                ) => (command, false),
             },
             None => (command, true),
         };
-        let (command, permanent) = refused;
         let failure = PowerFailure {
             permanent,
             message: if permanent {
@@ -241,7 +248,11 @@ impl Dispatcher {
             PowerCommand::Off { id, .. } => {
                 self.spawn_report(id, async move { Outcome::PoweredOff(Err(failure)) });
             }
-            PowerCommand::Read { .. } => {}
+            PowerCommand::Read { .. } => {
+                if let Some(queue) = self.drivers.get(&sled) {
+                    queue.reads.store(false, Ordering::Release);
+                }
+            }
         }
     }
 }
@@ -252,11 +263,13 @@ async fn drive(
     sled: SledId,
     mut driver: Driver,
     mut commands: mpsc::Receiver<PowerCommand>,
+    reads: Arc<AtomicBool>,
 ) {
     let mut newest = Generation(0);
     while let Some(command) = commands.recv().await {
         match command {
             PowerCommand::Read { generation } => {
+                reads.store(false, Ordering::Release);
                 let result = driver.read().await.map(reading).map_err(power_failure);
                 let event = Event::PowerRead {
                     sled,

@@ -319,15 +319,15 @@ impl Worker {
     fn wait(&self) -> Duration {
         let now = self.config.clock.now();
         let tick = self.last_tick.after(TICK_MS);
-        let wake = self.state.next_wake().filter(|wake| *wake > self.last_tick);
+        let wake = self.state.next_wake_after(self.last_tick);
         let until = wake.map_or(tick, |wake| wake.min(tick));
         Duration::from_millis(until.since(now).max(1))
     }
 
     fn is_due(&self, now: Millis) -> bool {
         self.state
-            .next_wake()
-            .is_some_and(|wake| wake <= now && wake > self.last_tick)
+            .next_wake_after(self.last_tick)
+            .is_some_and(|wake| wake <= now)
     }
 
     fn step(&mut self, event: Event, after: &mut After) -> Reply {

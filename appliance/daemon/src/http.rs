@@ -1,7 +1,16 @@
 //! What every HTTP listener here shares: bounded connections, deadlines,
 //! bodies. It knows no route.
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
@@ -14,7 +23,8 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 /// Body of every answer.
@@ -58,20 +68,130 @@ impl ShutdownHandle {
     }
 }
 
-/// Limits the connections of one listener.
-#[derive(Clone, Debug)]
-pub struct Connections(Arc<Semaphore>);
+/// Something that connections come from.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Stream: Send + 'static;
+
+    /// The next connection, and where it came from.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (stream, peer) = self.accept().await?;
+        drop(stream.set_nodelay(true));
+        Ok((stream, Some(peer)))
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, None))
+    }
+}
+
+/// Bounds the connections of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// At once; more wait to be accepted.
+    pub most: usize,
+    /// At once from one address; more are closed at once.
+    pub per_peer: usize,
+}
+
+/// How many connections each address has.
+type Peers = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+/// A connection's place, given back when it ends.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    peer: Option<(IpAddr, Peers)>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((address, peers)) = &self.peer else {
+            return;
+        };
+        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(address);
+            }
+        }
+    }
+}
 
 impl Connections {
-    /// At most `most` at once; more wait to be accepted.
-    #[must_use]
-    pub fn at_most(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
+    /// Accepts connections and serves each on a task of its own, until the
+    /// appliance stops.
+    pub async fn accept<L, F>(
+        self,
+        listener: L,
+        shutdown: Shutdown,
+        serve: impl Fn(L::Stream, Option<SocketAddr>) -> F,
+    ) where
+        L: Listener,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.most));
+        let peers = Peers::default();
+        let mut stop = pin!(shutdown.wait());
+        loop {
+            let Ok(permit) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.next() => accepted,
+                () = &mut stop => return,
+            };
+            let Ok((stream, peer)) = accepted else {
+                // Out of descriptors, or the peer is gone already.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Some(place) = self.place(permit, peer, &peers) else {
+                tracing::debug!(?peer, "too many connections from one address");
+                continue;
+            };
+            let served = serve(stream, peer);
+            tokio::spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
     }
 
-    /// Waits for a free place.
-    pub async fn place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        Arc::clone(&self.0).acquire_owned().await.ok()
+    fn place(
+        self,
+        permit: OwnedSemaphorePermit,
+        peer: Option<SocketAddr>,
+        peers: &Peers,
+    ) -> Option<Place> {
+        let peer = match peer {
+            Some(peer) => {
+                let address = peer.ip().to_canonical();
+                let mut counts = peers.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = counts.entry(address).or_default();
+                if *count >= self.per_peer {
+                    return None;
+                }
+                *count += 1;
+                Some((address, Arc::clone(peers)))
+            }
+            None => None,
+        };
+        Some(Place {
+            _permit: permit,
+            peer,
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Checks a chain of exported receipts, with nothing taken on trust but the
 //! public key.
 
+use std::collections::BTreeSet;
+
 use messages::{Digest, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode};
 use serde_json::{Value, json};
 
@@ -29,6 +31,12 @@ pub enum ReceiptError {
     /// It does not follow the one before.
     #[error("receipt {0}: it does not follow the receipt before it: one of them was changed")]
     Chain(u64),
+    /// Made by another appliance than the ones before.
+    #[error("receipt {0}: another appliance made it: two chains were mixed")]
+    Foreign(u64),
+    /// Its boot has a receipt already.
+    #[error("receipt {0}: its boot has a receipt already")]
+    SecondOfBoot(u64),
     /// The signature does not fit.
     #[error("receipt {0}: its signature does not fit")]
     Signature(u64),
@@ -59,21 +67,18 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Verifies receipts that follow `previous` (number and chain hash; `None`
-/// for a chain from its start) by the key in hex.
+/// Verifies a chain from its start by the public key in hex.
 ///
 /// # Errors
 /// At the first receipt that is wrong.
-pub fn verify(
-    export: &ReceiptsExport,
-    key: &str,
-    previous: Option<(u64, Digest)>,
-) -> Result<Vec<Verified>, ReceiptError> {
+pub fn verify(export: &ReceiptsExport, key: &str) -> Result<Vec<Verified>, ReceiptError> {
     let key = unhex(key)
         .filter(|key| key.len() == 32)
         .ok_or(ReceiptError::Key)?;
     let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
-    let (mut last, mut hash) = previous.unwrap_or((0, Digest([0; 32])));
+    let (mut last, mut hash) = (0, Digest([0; 32]));
+    let mut boots = BTreeSet::new();
+    let mut appliance = None;
     let mut verified = Vec::with_capacity(export.receipts.len());
     for entry in &export.receipts {
         let sequence = entry.sequence;
@@ -87,6 +92,12 @@ pub fn verify(
         }
         if receipt.previous != hash {
             return Err(ReceiptError::Chain(sequence));
+        }
+        if *appliance.get_or_insert(receipt.appliance) != receipt.appliance {
+            return Err(ReceiptError::Foreign(sequence));
+        }
+        if !boots.insert(receipt.boot) {
+            return Err(ReceiptError::SecondOfBoot(sequence));
         }
         let signature = entry
             .signature
@@ -178,3 +189,6 @@ pub fn plain(receipt: &Receipt) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use control::{Event, Reply, State};
+use control::{Event, InventoryError, Reply, State};
 use protocols::{
     dhcp::{AddressRange, Network},
     rmcp::CipherSuite,
@@ -33,7 +33,7 @@ use crate::{
         parse_inventory,
     },
     dispatch::DispatchConfig,
-    engine::{Clock, EngineConfig},
+    engine::{Clock, EngineConfig, Waiting},
     github::{GithubClient, GithubConfig, Secret},
     http::Shutdown,
     keys::Keys,
@@ -69,7 +69,6 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     make_private_dir(&logs)?;
     let keys = Keys::load(&state_dir)?;
     let store = Store::open(&state_dir.join("musher.redb"))?;
-    let inventory = choose_inventory(&config, &store, inventory)?;
     let hubs = start_clients(&config)?;
 
     let clock = Clock::start();
@@ -86,11 +85,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
 
     // What was under way is settled before anything new is decided.
     waiting.settle(Event::Started)?;
-    match waiting.settle(Event::Inventory(inventory.inventory.clone()))? {
-        Reply::Done(Ok(())) => {}
-        Reply::Done(Err(error)) => anyhow::bail!("inventory: {error}"),
-        _ => anyhow::bail!("inventory: the core gave no answer"),
-    }
+    let inventory = take_inventory(&config, &store, &mut waiting, inventory)?;
     let numbered = number(waiting.state(), &config, &inventory, hubs)?;
     let dispatcher = DispatchConfig {
         engine: engine.clone(),
@@ -201,39 +196,57 @@ fn make_private_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("create folder {}", path.display()))
 }
 
-/// The inventory file when it is new, else what was applied last.
-fn choose_inventory(
+/// Takes the inventory file when it is new, else what was applied last.
+fn take_inventory(
     config: &Config,
     store: &Store,
+    waiting: &mut Waiting,
     file: Option<&Path>,
 ) -> anyhow::Result<LoadedInventory> {
     if let Some(file) = file {
         let loaded = load_inventory(config, file)?;
         let seen = Sha256::digest(loaded.text.as_bytes()).to_vec();
         if store.local(INVENTORY_SEEN)?.as_deref() != Some(seen.as_slice()) {
-            store.set_local(INVENTORY_TEXT, loaded.text.as_bytes())?;
-            store.set_local(INVENTORY_BASE, loaded.base.to_string_lossy().as_bytes())?;
-            store.set_local(INVENTORY_SEEN, &seen)?;
-            tracing::info!(file = %file.display(), "inventory applied");
-            return Ok(loaded);
+            match settle_inventory(waiting, &loaded)? {
+                Ok(()) => {
+                    store.set_local(INVENTORY_TEXT, loaded.text.as_bytes())?;
+                    store.set_local(INVENTORY_BASE, loaded.base.to_string_lossy().as_bytes())?;
+                    store.set_local(INVENTORY_SEEN, &seen)?;
+                    tracing::info!(file = %file.display(), "inventory applied");
+                    return Ok(loaded);
+                }
+                // A change that must wait does not keep the rack down.
+                Err(error @ InventoryError::Busy(_)) => {
+                    tracing::error!(file = %file.display(), %error, "the inventory before it stays in force");
+                }
+                Err(error) => return Err(refused(file, &error).into()),
+            }
         }
     }
-    let text = store
-        .local(INVENTORY_TEXT)?
-        .map(String::from_utf8)
-        .transpose()?
-        .unwrap_or_default();
-    let base = store
-        .local(INVENTORY_BASE)?
-        .map(String::from_utf8)
-        .transpose()?
-        .unwrap_or_default();
-    Ok(parse_inventory(
-        config,
-        Path::new("(stored inventory)"),
-        text,
-        PathBuf::from(base),
-    )?)
+    let stored = |key| -> anyhow::Result<String> {
+        Ok(String::from_utf8(store.local(key)?.unwrap_or_default())?)
+    };
+    let file = Path::new("(stored inventory)");
+    let base = PathBuf::from(stored(INVENTORY_BASE)?);
+    let loaded = parse_inventory(config, file, stored(INVENTORY_TEXT)?, base)?;
+    match settle_inventory(waiting, &loaded)? {
+        Ok(()) => Ok(loaded),
+        Err(error) => Err(refused(file, &error).into()),
+    }
+}
+
+fn refused(file: &Path, error: &InventoryError) -> ConfigError {
+    ConfigError::value(file, "inventory", error.to_string())
+}
+
+fn settle_inventory(
+    waiting: &mut Waiting,
+    loaded: &LoadedInventory,
+) -> anyhow::Result<Result<(), InventoryError>> {
+    match waiting.settle(Event::Inventory(loaded.inventory.clone()))? {
+        Reply::Done(result) => Ok(result),
+        _ => anyhow::bail!("inventory: the core gave no answer"),
+    }
 }
 
 fn start_clients(config: &Config) -> anyhow::Result<Vec<(String, GithubClient)>> {
@@ -366,6 +379,15 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
     }
 }
 
+/// The boot loaders that are served by TFTP.
+///
+/// # Errors
+/// When one is missing; the message names the key and the package.
+pub fn boot_programs(config: &Config) -> Result<tftp::BootPrograms, ConfigError> {
+    tftp::BootPrograms::load(&config.server.ipxe_dir)
+        .map_err(|error| ConfigError::value(&config.file, "server.ipxe_dir", error.to_string()))
+}
+
 fn lease_table(config: &Config) -> anyhow::Result<Option<LeaseTable>> {
     let (Some(listen), Some(dhcp)) = (config.server.sled_listen, &config.dhcp) else {
         return Ok(None);
@@ -401,7 +423,7 @@ fn spawn_netboot(
         network,
         http: listen,
     };
-    let files = tftp::BootPrograms::load(&server.ipxe_dir)?;
+    let files = boot_programs(config)?;
     let tftp_config = tftp::Config {
         interface: interface.clone(),
         server: *listen.ip(),

@@ -48,9 +48,12 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// An engine that is well answers in milliseconds.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Connections at once. GitHub sends few in parallel; slow ones are cut by
-/// deadlines.
-const CONNECTIONS: usize = 1024;
+/// GitHub sends few in parallel; slow ones are cut by deadlines. Behind a
+/// tunnel all of them come from one address.
+const CONNECTIONS: Connections = Connections {
+    most: 1024,
+    per_peer: 1024,
+};
 
 /// Longest delivery id that is looked at, in bytes. A GUID has 36.
 const MAX_DELIVERY_ID: usize = 128;
@@ -87,30 +90,17 @@ impl Webhook {
 
     /// Accepts connections until the appliance stops.
     pub async fn run(self: Arc<Self>, listener: TcpListener, shutdown: Shutdown) {
-        let connections = Connections::at_most(CONNECTIONS);
-        loop {
-            let Some(place) = connections.place().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = shutdown.clone().wait() => return,
-            };
-            let Ok((stream, peer)) = accepted else {
-                // Out of descriptors, or the peer is gone already.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            drop(stream.set_nodelay(true));
+        let until = shutdown.clone();
+        let serve = |stream, peer: Option<SocketAddr>| {
             let (webhook, shutdown) = (Arc::clone(&self), shutdown.clone());
-            tokio::spawn(async move {
+            async move {
                 serve_connection(stream, shutdown, |request| webhook.answer(peer, request)).await;
-                drop(place);
-            });
-        }
+            }
+        };
+        CONNECTIONS.accept(listener, until, serve).await;
     }
 
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: Option<SocketAddr>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if path == "/healthz" {
             return self.health(request.method()).await;
@@ -126,7 +116,7 @@ impl Webhook {
             return text(StatusCode::NOT_FOUND, "not found");
         };
         if request.method() != Method::POST {
-            return not_allowed("POST");
+            return text(StatusCode::NOT_FOUND, "not found");
         }
         match self.deliver(hub, request).await {
             Ok(result) => json(
@@ -134,7 +124,11 @@ impl Webhook {
                 &serde_json::json!({ "result": result.as_str() }),
             ),
             Err(refusal) => {
-                tracing::info!(%peer, status = refusal.status().as_u16(), "delivery refused: {refusal}");
+                tracing::info!(
+                    ?peer,
+                    status = refusal.status().as_u16(),
+                    "delivery refused: {refusal}"
+                );
                 refusal.answer()
             }
         }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Seek},
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,29 @@ pub struct Image {
     pub cmdline: String,
     /// What these files are.
     pub digests: BootImage,
+    /// Which files they were when their digests were taken.
+    stamps: [FileStamp; 3],
+}
+
+/// Tells whether a file is the one it was: device, inode, size and time of
+/// change in nanoseconds.
+type FileStamp = (u64, u64, u64, i128);
+
+fn stamp(path: &Path) -> std::io::Result<FileStamp> {
+    let meta = std::fs::metadata(path)?;
+    let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+    Ok((meta.dev(), meta.ino(), meta.size(), changed))
+}
+
+impl Image {
+    /// Whether its files are still those whose digests were taken.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        [&self.kernel, &self.initramfs, &self.rootfs]
+            .into_iter()
+            .zip(&self.stamps)
+            .all(|(path, was)| stamp(path).is_ok_and(|is| is == *was))
+    }
 }
 
 /// How a sled is powered.
@@ -242,6 +266,7 @@ fn check_image(
             message,
         ));
     }
+    let stamps = [stamp(&kernel), stamp(&initramfs), stamp(&rootfs)];
     let (kernel_digest, _) = digest("kernel", &kernel)?;
     let (initramfs_digest, _) = digest("initramfs", &initramfs)?;
     let (rootfs_digest, bytes) = digest("rootfs", &rootfs)?;
@@ -254,6 +279,10 @@ fn check_image(
             bytes,
         },
     };
+    let [Ok(kernel_stamp), Ok(initramfs_stamp), Ok(rootfs_stamp)] = stamps else {
+        let message = "its files cannot be looked at: are they being replaced just now?";
+        return Err(ConfigError::value(file, format!("image[{index}]"), message));
+    };
     Ok(Image {
         name: wire.name,
         kernel,
@@ -261,6 +290,7 @@ fn check_image(
         rootfs,
         cmdline,
         digests,
+        stamps: [kernel_stamp, initramfs_stamp, rootfs_stamp],
     })
 }
 
