@@ -1,0 +1,147 @@
+//! Deliveries acknowledged per second, durable ones on our side, beside a
+//! peer: in turns, so that whatever else the machine does hits both.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::daemon::{self, Daemon};
+use crate::deliveries::{Maker, Receiver};
+use crate::peer::{self, Peer};
+use crate::program::Program;
+use crate::summary::{Goal, Row};
+use crate::{Bench, disk, load};
+
+/// Turns of each side; their median counts.
+const ROUNDS: usize = 5;
+/// About how long a turn takes.
+const TURN: Duration = Duration::from_secs(3);
+/// Deliveries of the turn that warms up and finds the rate.
+const WARM_UP: usize = 2_000;
+/// Most deliveries per turn: they are made beforehand and kept in memory.
+const MOST: usize = 60_000;
+
+/// What our receiver answers.
+pub(crate) const OURS: Receiver = Receiver {
+    path: daemon::PATH,
+    queued: br#"{"result":"queued"}"#,
+    completed: br#"{"result":"updated"}"#,
+};
+
+/// `ack-1`.
+pub(crate) fn one_sender(bench: &Bench) -> Result<Vec<Row>> {
+    beside_disk(bench, "ack-1", 1, Goal::RatioAtLeast(0.7))
+}
+
+/// `ack-64`: more than one commit at a time would allow, because one
+/// transaction serves many senders.
+pub(crate) fn many_senders(bench: &Bench) -> Result<Vec<Row>> {
+    beside_disk(bench, "ack-64", 64, Goal::RatioAtLeast(2.0))
+}
+
+fn beside_disk(bench: &Bench, name: &str, senders: usize, goal: Goal) -> Result<Vec<Row>> {
+    let dir = bench.folder(name)?;
+    let Daemon { program, address } = Daemon::start(&bench.musher, &dir)?;
+    let mut ours = Side::new(program, OURS, senders);
+    ours.turn(address)?;
+    let row = in_turns(
+        name,
+        disk::NAME,
+        goal,
+        || ours.turn(address),
+        || disk::durable_writes(&dir, TURN),
+    )?;
+    Ok(vec![row])
+}
+
+/// `ack-64-webhook`.
+pub(crate) fn beside_webhook(bench: &Bench) -> Result<Vec<Row>> {
+    const NAME: &str = "ack-64-webhook";
+    let dir = bench.folder(NAME)?;
+    let Daemon { program, address } = Daemon::start(&bench.musher, &dir)?;
+    let mut ours = Side::new(program, OURS, 64);
+    let Peer {
+        program,
+        address: theirs_at,
+    } = Peer::start(&dir)?;
+    let mut theirs = Side::new(program, peer::RECEIVER, 64);
+    ours.turn(address)?;
+    theirs.turn(theirs_at)?;
+    let row = in_turns(
+        NAME,
+        peer::NAME,
+        Goal::RatioAtLeast(3.0),
+        || ours.turn(address),
+        || theirs.turn(theirs_at),
+    )?;
+    Ok(vec![row])
+}
+
+/// A receiver under load.
+struct Side {
+    program: Program,
+    receiver: Receiver,
+    senders: usize,
+    maker: Maker,
+    /// Per second, from the turn before.
+    rate: Option<f64>,
+}
+
+impl Side {
+    fn new(program: Program, receiver: Receiver, senders: usize) -> Self {
+        Self {
+            program,
+            receiver,
+            senders,
+            maker: Maker::new(),
+            rate: None,
+        }
+    }
+
+    /// One turn: acknowledged deliveries per second.
+    fn turn(&mut self, address: std::net::SocketAddr) -> Result<f64> {
+        let wanted = match self.rate {
+            None => WARM_UP,
+            // At most some 10^5: exact.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Some(rate) => ((rate * TURN.as_secs_f64()) as usize).min(MOST),
+        };
+        let jobs = (wanted / 2 / self.senders).max(1);
+        let requests = self.maker.make(self.receiver, self.senders, jobs);
+        let count = u32::try_from(jobs * 2 * self.senders).unwrap_or(u32::MAX);
+        let took = load::send(address, requests)?;
+        self.program.alive()?;
+        let rate = f64::from(count) / took.as_secs_f64();
+        self.rate = Some(rate);
+        Ok(rate)
+    }
+}
+
+fn in_turns(
+    name: &str,
+    peer_name: &str,
+    goal: Goal,
+    mut ours: impl FnMut() -> Result<f64>,
+    mut peer: impl FnMut() -> Result<f64>,
+) -> Result<Row> {
+    let (mut our_rates, mut peer_rates) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        our_rates.push(ours()?);
+        peer_rates.push(peer()?);
+        if let (Some(ours), Some(peer)) = (our_rates.last(), peer_rates.last()) {
+            println!("  round {round} of {ROUNDS}: ours {ours:.0}/s, {peer_name} {peer:.0}/s");
+        }
+    }
+    let figures = (
+        median(&mut our_rates),
+        median(&mut peer_rates),
+        "per second",
+    );
+    Ok(Row::new(name, figures, peer_name, goal))
+}
+
+/// The middle value of an odd number of them.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

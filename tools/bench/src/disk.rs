@@ -1,0 +1,36 @@
+//! The floor under every durable answer: append 256 bytes, fdatasync, again.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+/// Bytes per write, about as many as one stored delivery has.
+const RECORD: [u8; 256] = [0x5a; 256];
+
+/// The name of this peer.
+pub(crate) const NAME: &str = "write(256 B) + fdatasync loop";
+
+/// Writes that were made durable, one after the other, per second.
+///
+/// # Errors
+/// A disk that refuses.
+pub(crate) fn durable_writes(dir: &Path, time: Duration) -> Result<f64> {
+    let path = dir.join("append");
+    let append = || -> std::io::Result<f64> {
+        let mut file = File::create(&path)?;
+        let start = Instant::now();
+        let mut writes: u32 = 0;
+        while start.elapsed() < time {
+            file.write_all(&RECORD)?;
+            file.sync_data()?;
+            writes += 1;
+        }
+        Ok(f64::from(writes) / start.elapsed().as_secs_f64())
+    };
+    let rate = append().with_context(|| format!("write and sync {}", path.display()))?;
+    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    Ok(rate)
+}
