@@ -5,7 +5,7 @@
 //! | 200 `{"result": …}` | the delivery and its effect are on disk, or it asks for nothing |
 //! | 400 | not JSON, or a required field or header is missing |
 //! | 401 | no signature, or a wrong one; nothing was parsed |
-//! | 404 | any other path |
+//! | 404 | any other path or method |
 //! | 408 | the body came too slowly |
 //! | 413 | more than 25 MB, GitHub's own cap |
 //! | 503 with Retry-After | it could not be stored, or too many unverified bytes are in flight |
@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, Request, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
 };
 use messages::{DeliveryKey, HubId, RunnerId};
 use sha2::{Digest, Sha256};
@@ -136,7 +136,7 @@ impl Webhook {
 
     async fn health(&self, method: &Method) -> Answer {
         if method != Method::GET && method != Method::HEAD {
-            return not_allowed("GET, HEAD");
+            return text(StatusCode::NOT_FOUND, "not found");
         }
         let answer = tokio::time::timeout(HEALTH_DEADLINE, self.engine.query(|_, _| ())).await;
         match answer {
@@ -236,14 +236,6 @@ impl Webhook {
 struct Charged {
     bytes: Vec<u8>,
     permits: Option<OwnedSemaphorePermit>,
-}
-
-fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(methods));
-    answer
 }
 
 /// Why a delivery is not taken.
