@@ -1,19 +1,25 @@
 //! No residue: what a job wrote cannot be read once its sled is off, or, where
 //! root wrote past us to the raw disk, once the next boot has wiped it. The
-//! disk's image is searched from outside.
+//! disks' images are searched from outside. The second disk lies: it takes
+//! discards and keeps the data, as some do.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use musher_demo::{Rig, wait_for};
 use musher_e2e::{JOB_LIMIT, holds, rig_config, wait_for_end};
-use musher_lab::Firmware;
+use musher_lab::{Firmware, SledConfig};
 
 /// Bytes before the end of the disk where root writes: scratch's file system
 /// keeps nothing there.
 const FROM_END: u64 = 16 << 20;
 
-/// Writes `$1` and `$2` in two halves, so that neither the script nor the
-/// runner that carries it holds a marker in one piece.
+/// The second disk; smaller, so that scratch goes to the first.
+const LIAR_BYTES: u64 = 64 << 20;
+
+/// Writes both marks from two halves each, so that neither the script nor the
+/// runner that carries it holds one in one piece.
 fn script(scratch: &str, raw: &str, disk_bytes: u64) -> String {
     let (scratch_1, scratch_2) = scratch.split_at(scratch.len() / 2);
     let (raw_1, raw_2) = raw.split_at(raw.len() / 2);
@@ -27,6 +33,7 @@ while [ $i -lt 2000 ]; do
 done > "$HOME/marker"
 sudo sh -c "printf '%s%s' '{raw_1}' '{raw_2}' > /tmp/raw"
 sudo dd if=/tmp/raw of=/dev/vda bs=512 seek={sector} conv=fsync
+sudo dd if=/tmp/raw of=/dev/vdb bs=512 seek=2048 conv=fsync
 sudo rm /tmp/raw
 sync
 echo written
@@ -34,9 +41,26 @@ echo written
     )
 }
 
+/// A sled with the lying disk beside its own.
+fn sled(liar: &Path) -> SledConfig {
+    let file = File::create(liar).unwrap();
+    file.set_len(LIAR_BYTES).unwrap();
+    let drive = format!(
+        "if=none,id=liar,format=raw,discard=ignore,file={}",
+        liar.display()
+    );
+    let extra = ["-drive", &drive, "-device", "virtio-blk-pci,drive=liar"];
+    SledConfig {
+        extra_arguments: extra.map(str::to_owned).to_vec(),
+        ..Firmware::Bios.into()
+    }
+}
+
 #[test]
 fn nothing_is_left_behind() {
-    let rig = Rig::up(&rig_config("residue", vec![Firmware::Bios.into()]).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let liar = folder.path().join("liar.raw");
+    let rig = Rig::up(&rig_config("residue", vec![sled(&liar)]).unwrap()).unwrap();
     let sled = rig.lab_sleds().remove(0);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -47,7 +71,8 @@ fn nothing_is_left_behind() {
         format!("raw-marker-{now:x}"),
     );
     let disk_bytes = std::fs::metadata(&sled.disk_path).unwrap().len();
-    let found = |marker: &str| holds(&sled.disk_path, marker.as_bytes()).unwrap();
+    let on_disk = |marker: &str| holds(&sled.disk_path, marker.as_bytes()).unwrap();
+    let on_liar = |marker: &str| holds(&liar, marker.as_bytes()).unwrap();
 
     let first = rig
         .queue_job("leaves-marks", &script(&scratch, &raw, disk_bytes))
@@ -57,9 +82,11 @@ fn nothing_is_left_behind() {
     assert_eq!(done.conclusion.as_deref(), Some("success"), "{log}");
     assert!(log.contains("written"), "{log}");
     assert!(!rig.is_on(&sled.name));
-    assert!(!found(&scratch), "scratch can be read with the power off");
+    let scratch_found = on_disk(&scratch) || on_liar(&scratch);
+    assert!(!scratch_found, "scratch can be read with the power off");
     // Root's mark is there: the search works, and the wipe has work to do.
-    assert!(found(&raw), "the raw mark was not written: {log}");
+    let raw_found = on_disk(&raw) && on_liar(&raw);
+    assert!(raw_found, "the raw marks were not written: {log}");
 
     let second = rig.queue_job("comes-after", "sleep 5").unwrap();
     wait_for("the second boot's wipe", JOB_LIMIT, || {
@@ -67,13 +94,13 @@ fn nothing_is_left_behind() {
         Ok(boot.and_then(|boot| boot.timeline.wiped))
     })
     .unwrap();
-    assert!(!found(&raw), "the raw mark outlived the wipe");
+    assert!(!on_disk(&raw), "the raw mark outlived the wipe");
+    assert!(!on_liar(&raw), "the disk that lies was believed");
     let done = wait_for_end(&rig, second.id).unwrap();
     assert_eq!(done.conclusion.as_deref(), Some("success"));
-    assert!(
-        !found(&raw) && !found(&scratch),
-        "a mark is there after the second job"
-    );
+    for marker in [&raw, &scratch] {
+        assert!(!on_disk(marker) && !on_liar(marker), "{marker} came back");
+    }
     assert_eq!(rig.verified_receipts().unwrap(), [1, 2]);
     rig.down().unwrap();
 }

@@ -11,12 +11,12 @@ use musher_lab::{Firmware, SledConfig};
 /// long enough to be met.
 const DISK_MIB: u64 = 8 * 1024;
 
-fn killed_while(stage: &str) {
+fn killed_while(stage: &str, firmware: Firmware) {
     let sled = SledConfig {
         disk_mib: DISK_MIB,
-        ..Firmware::Bios.into()
+        ..firmware.into()
     };
-    let name = format!("restart-{}", stage.to_lowercase());
+    let name = format!("restart-{stage}-{firmware:?}").to_lowercase();
     let mut rig = Rig::up(&rig_config(&name, vec![sled]).unwrap()).unwrap();
     let job = rig.queue_job("goes-on", "echo once; sleep 12").unwrap();
     let before = wait_for_stage(&rig, job.id, stage).unwrap();
@@ -54,15 +54,23 @@ fn killed_while(stage: &str) {
 
 #[test]
 fn killed_while_the_sled_netboots() {
-    killed_while("Netbooting");
+    killed_while("Netbooting", Firmware::Bios);
 }
 
 #[test]
 fn killed_while_the_sled_wipes() {
-    killed_while("Wiping");
+    killed_while("Wiping", Firmware::Bios);
 }
 
 #[test]
 fn killed_while_the_job_runs() {
-    killed_while("Running");
+    killed_while("Running", Firmware::Bios);
+}
+
+#[test]
+#[ignore = "the same three under UEFI take four minutes: part of test-full"]
+fn killed_under_uefi() {
+    for stage in ["Netbooting", "Wiping", "Running"] {
+        killed_while(stage, Firmware::Uefi);
+    }
 }
