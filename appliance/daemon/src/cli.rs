@@ -5,6 +5,12 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     admin::ReceiptsExport,
@@ -195,18 +201,19 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Lines for people on a terminal, JSON otherwise. `MUSHER_LOG` filters, in
-/// the form of `tracing_subscriber::EnvFilter`.
+/// Lines for people on a terminal, JSON otherwise. `MUSHER_LOG` filters, such
+/// as `info,musher::netboot=debug`.
 fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MUSHER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let wanted = std::env::var("MUSHER_LOG").ok();
+    let targets = wanted.and_then(|text| text.parse::<Targets>().ok());
+    let targets = targets.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
     if std::io::stderr().is_terminal() {
-        builder.init();
+        registry.with(lines.with_filter(targets)).init();
     } else {
-        builder.json().flatten_event(true).init();
+        let json = lines.json().flatten_event(true);
+        registry.with(json.with_filter(targets)).init();
     }
 }
 
