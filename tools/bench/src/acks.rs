@@ -12,14 +12,15 @@ use crate::program::Program;
 use crate::summary::{Goal, Row};
 use crate::{Bench, disk, load};
 
-/// Turns of each side; their median counts.
-const ROUNDS: usize = 5;
+/// Turns of each side; their median counts. Short and many: stalls of a disk
+/// that others use as well then hit few of them.
+const ROUNDS: usize = 15;
 /// About how long a turn takes.
-const TURN: Duration = Duration::from_secs(3);
+const TURN: Duration = Duration::from_secs(1);
 /// Deliveries of the turn that warms up and finds the rate.
-const WARM_UP: usize = 2_000;
+const WARM_UP: usize = 1_000;
 /// Most deliveries per turn: they are made beforehand and kept in memory.
-const MOST: usize = 60_000;
+const MOST: usize = 40_000;
 
 /// What our receiver answers.
 pub(crate) const OURS: Receiver = Receiver {
