@@ -16,7 +16,7 @@ pub(crate) fn deliver(
     hook: Hook,
     fx: &mut Effects,
 ) -> DeliveryResult {
-    if state.deliveries.get(key).is_some() {
+    if state.delivery_keys.contains(&key) {
         return DeliveryResult::Duplicate;
     }
     let result = match hook {
@@ -27,8 +27,8 @@ pub(crate) fn deliver(
     // What is not ours need not be remembered: it will be ignored again, and
     // other people's traffic costs no disk. What was refused must not be.
     if matches!(result, DeliveryResult::Queued | DeliveryResult::Updated) {
-        state.deliveries.insert(key, now);
-        state.deliveries_by_age.insert((now, key));
+        state.deliveries.insert((now, key), ());
+        state.delivery_keys.insert(key);
     }
     result
 }
@@ -41,14 +41,14 @@ pub(crate) fn forget_old(state: &mut State, now: Millis) {
         .len()
         .saturating_sub(state.limits.deliveries);
     let old: Vec<_> = state
-        .deliveries_by_age
-        .iter()
+        .deliveries
+        .keys()
         .enumerate()
         .take_while(|(index, (at, _))| *index < surplus || *at < keep_from)
-        .map(|(_, entry)| *entry)
+        .map(|(_, entry)| entry)
         .collect();
     for entry in old {
-        state.deliveries_by_age.remove(&entry);
-        state.deliveries.remove(entry.1);
+        state.delivery_keys.remove(&entry.1);
+        state.deliveries.remove(entry);
     }
 }

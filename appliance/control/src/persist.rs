@@ -162,8 +162,7 @@ key!(
     EffectId(u64),
     HubId(u16),
     PoolId(u32),
-    SledId(u32),
-    DeliveryKey(u128)
+    SledId(u32)
 );
 
 impl Key for () {
@@ -172,6 +171,22 @@ impl Key for () {
     }
     fn from_key(bytes: &[u8]) -> Option<Self> {
         bytes.is_empty().then_some(())
+    }
+}
+
+impl Key for (Millis, DeliveryKey) {
+    fn to_key(self) -> Vec<u8> {
+        let mut key = self.0.0.to_be_bytes().to_vec();
+        key.extend_from_slice(&self.1.0.to_be_bytes());
+        key
+    }
+    fn from_key(bytes: &[u8]) -> Option<Self> {
+        let (at, key) = bytes.split_at_checked(8)?;
+        let at = u64::from_be_bytes(at.try_into().ok()?);
+        Some((
+            Millis(at),
+            DeliveryKey(u128::from_be_bytes(key.try_into().ok()?)),
+        ))
     }
 }
 
@@ -237,5 +252,5 @@ pub(crate) fn signature(sequence: u64, signature: &SignatureBytes) -> Change {
     }
 }
 
-/// Delivery rows hold the time alone.
-pub(crate) type Delivery = Millis;
+/// Delivery rows hold nothing: their key says it all.
+pub(crate) type Delivery = ();

@@ -31,7 +31,8 @@ pub struct State {
     pub(crate) sleds: Table<SledId, Sled>,
     pub(crate) jobs: Table<JobId, Job>,
     pub(crate) boots: Table<BootId, Boot>,
-    pub(crate) deliveries: Table<DeliveryKey, Delivery>,
+    /// In the order they came: random keys would dirty a page each.
+    pub(crate) deliveries: Table<(Millis, DeliveryKey), Delivery>,
     pub(crate) outbox: Table<EffectId, Pending>,
     /// Receipts and signatures made since the last commit.
     pub(crate) appended: Vec<Change>,
@@ -42,7 +43,7 @@ pub struct State {
     /// Waiting jobs of each pool in the order they came.
     pub(crate) queue: BTreeMap<PoolId, BTreeSet<(Millis, JobId)>>,
     pub(crate) queued: usize,
-    pub(crate) deliveries_by_age: BTreeSet<(Millis, DeliveryKey)>,
+    pub(crate) delivery_keys: BTreeSet<DeliveryKey>,
     pub(crate) ended_jobs: BTreeSet<(Millis, JobId)>,
     pub(crate) ended_boots: BTreeSet<BootId>,
 
@@ -100,7 +101,7 @@ impl State {
             macs: BTreeMap::new(),
             queue: BTreeMap::new(),
             queued: 0,
-            deliveries_by_age: BTreeSet::new(),
+            delivery_keys: BTreeSet::new(),
             ended_jobs: BTreeSet::new(),
             ended_boots: BTreeSet::new(),
             checks: BTreeMap::new(),
@@ -168,11 +169,7 @@ impl State {
                 (JobState::Queued | JobState::InProgress, _) => {}
             }
         }
-        self.deliveries_by_age = self
-            .deliveries
-            .iter()
-            .map(|(key, at)| (*at, *key))
-            .collect();
+        self.delivery_keys = self.deliveries.keys().map(|(_, key)| key).collect();
     }
 
     pub(crate) fn index_macs(&mut self) {
