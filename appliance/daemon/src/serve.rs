@@ -62,7 +62,12 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     forbid_core_dumps();
     // Whatever the state directory allows: what is written is for us alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Whatever is wrong with what was declared is said before anything is
+    // opened, made or bound.
     let config = load_config(config)?;
+    let offered = inventory
+        .map(|file| load_inventory(&config, file))
+        .transpose()?;
     let state_dir = config.server.state_dir.clone();
     make_private_dir(&state_dir)?;
     let logs = state_dir.join("logs");
@@ -85,7 +90,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
 
     // What was under way is settled before anything new is decided.
     waiting.settle(Event::Started)?;
-    let inventory = take_inventory(&config, &store, &mut waiting, inventory)?;
+    let inventory = take_inventory(&config, &store, &mut waiting, offered)?;
     let numbered = number(waiting.state(), &config, &inventory, hubs)?;
     let dispatcher = DispatchConfig {
         engine: engine.clone(),
@@ -196,15 +201,16 @@ fn make_private_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("create folder {}", path.display()))
 }
 
-/// Takes the inventory file when it is new, else what was applied last.
+/// Takes the inventory that is offered when it is new, else what was applied
+/// last.
 fn take_inventory(
     config: &Config,
     store: &Store,
     waiting: &mut Waiting,
-    file: Option<&Path>,
+    offered: Option<LoadedInventory>,
 ) -> anyhow::Result<LoadedInventory> {
-    if let Some(file) = file {
-        let loaded = load_inventory(config, file)?;
+    if let Some(loaded) = offered {
+        let file = loaded.file.as_path();
         let seen = Sha256::digest(loaded.text.as_bytes()).to_vec();
         if store.local(INVENTORY_SEEN)?.as_deref() != Some(seen.as_slice()) {
             match settle_inventory(waiting, &loaded)? {

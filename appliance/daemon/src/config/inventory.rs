@@ -84,6 +84,8 @@ pub enum DriverConfig {
 /// A checked inventory, and what only the shells need of it.
 #[derive(Debug)]
 pub struct LoadedInventory {
+    /// The file it was read from, for messages.
+    pub file: PathBuf,
     /// The text it was read from, kept so that the file may go.
     pub text: String,
     /// The folder its paths are relative to.
@@ -231,6 +233,7 @@ pub fn parse_inventory(
         .check()
         .map_err(|error| ConfigError::value(file, "inventory", error.to_string()))?;
     Ok(LoadedInventory {
+        file: file.to_path_buf(),
         text,
         base,
         inventory,
