@@ -11,6 +11,7 @@ use messages::{Assurance, HubId, Mac, Millis, PoolId, SledId};
 use crate::{
     Effects, Labels,
     effect::Reply,
+    jobs,
     rows::{BootImage, Hub, Pool, Power, Scope, Sled},
     state::State,
 };
@@ -210,7 +211,7 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
         apply_pools(state, inventory);
         apply_sleds(state, now, inventory);
         state.forget_retired();
-        state.rematch_jobs(now);
+        jobs::rematch(state, now);
         state.schedule_due = true;
     }
     fx.reply = Reply::Done(result);

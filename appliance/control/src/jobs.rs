@@ -5,7 +5,7 @@ use alloc::{collections::BTreeSet, format, vec::Vec};
 use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
-    DeliveryResult, Effects, JobAction, JobReport, Source, boots,
+    DeliveryResult, Effects, JobAction, JobReport, Labels, Source, boots,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Pool, Runner},
     state::State,
 };
@@ -27,7 +27,7 @@ pub(crate) fn report(
         if report.action == JobAction::Waiting {
             return DeliveryResult::Ignored;
         }
-        let pool = match_pool(state, hub, &report.repository, report);
+        let pool = match_pool(state, hub, &report.repository, &report.labels);
         if pool.is_none() && runs_here.is_none() {
             audit_no_pool(state, hub, report, fx);
             return DeliveryResult::Ignored;
@@ -261,12 +261,12 @@ fn bind(state: &mut State, now: Millis, id: JobId, boot_id: BootId) {
 
 /// The pool that serves a job: scope covers the repository, labels hold the
 /// job's; the fewest labels win, then the name.
-fn match_pool(state: &State, hub: HubId, repository: &str, report: &JobReport) -> Option<PoolId> {
+fn match_pool(state: &State, hub: HubId, repository: &str, labels: &Labels) -> Option<PoolId> {
     state
         .pools
         .iter()
         .filter(|(_, pool)| !pool.retired && pool.hub == hub && pool.scope.covers(repository))
-        .filter(|(_, pool)| pool.labels.serve(&report.labels))
+        .filter(|(_, pool)| pool.labels.serve(labels))
         .min_by(|(_, a), (_, b)| (a.labels.len(), &a.name).cmp(&(b.labels.len(), &b.name)))
         .map(|(id, _)| *id)
 }
@@ -333,22 +333,8 @@ pub(crate) fn rematch(state: &mut State, now: Millis) {
         let Some(job) = state.jobs.get(id) else {
             continue;
         };
-        let probe = JobReport {
-            number: id.number,
-            action: JobAction::Queued,
-            repository: job.repository.clone(),
-            name: job.name.clone(),
-            workflow: job.workflow.clone(),
-            run_id: job.run_id,
-            run_attempt: job.run_attempt,
-            labels: job.labels.clone(),
-            runner: None,
-            conclusion: None,
-        };
-        let (before, after) = (
-            job.pool,
-            match_pool(state, id.hub, &probe.repository, &probe),
-        );
+        let before = job.pool;
+        let after = match_pool(state, id.hub, &job.repository, &job.labels);
         if before != after {
             dequeue(state, id);
             if let Some(job) = state.jobs.get_mut(id) {
@@ -472,10 +458,4 @@ pub(crate) fn serving_boot(state: &State, id: JobId) -> Option<BootId> {
             })
             .map(|(boot, _)| boot)
     })
-}
-
-impl State {
-    pub(crate) fn rematch_jobs(&mut self, now: Millis) {
-        rematch(self, now);
-    }
 }
