@@ -105,7 +105,7 @@ fuzz-build:
 
 # Measure beside named peers; results in target/bench/summary.json.
 bench *NAME: build images
-    cargo run --locked --package musher-bench -- "$@"
+    cargo run --locked --release --package musher-bench -- "$@"
 
 # Bring a rack of two QEMU sleds up and hold it (see musher-lab --help).
 lab *ARGUMENTS: programs

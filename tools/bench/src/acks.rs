@@ -42,7 +42,7 @@ pub(crate) fn many_senders(bench: &Bench) -> Result<Vec<Row>> {
 
 fn beside_disk(bench: &Bench, name: &str, senders: usize, goal: Goal) -> Result<Vec<Row>> {
     let dir = bench.folder(name)?;
-    let Daemon { program, address } = Daemon::start(&bench.musher, &dir)?;
+    let Daemon { program, address } = Daemon::start(&bench.musher()?, &dir)?;
     let mut ours = Side::new(program, OURS, senders);
     ours.turn(address)?;
     let row = in_turns(
@@ -59,7 +59,7 @@ fn beside_disk(bench: &Bench, name: &str, senders: usize, goal: Goal) -> Result<
 pub(crate) fn beside_webhook(bench: &Bench) -> Result<Vec<Row>> {
     const NAME: &str = "ack-64-webhook";
     let dir = bench.folder(NAME)?;
-    let Daemon { program, address } = Daemon::start(&bench.musher, &dir)?;
+    let Daemon { program, address } = Daemon::start(&bench.musher()?, &dir)?;
     let mut ours = Side::new(program, OURS, 64);
     let Peer {
         program,

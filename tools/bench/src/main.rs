@@ -1,5 +1,5 @@
-//! `musher-bench` measures the shipped binary beside named peers, in one run
-//! on one machine, and writes the figures to `target/bench/summary.json`.
+//! `musher-bench` measures the shipped binary, and the control core alone,
+//! beside named peers, in one run on one machine, and writes the figures to `target/bench/summary.json`.
 //!
 //! | benchmark | ours | peer | goal |
 //! | --- | --- | --- | --- |
@@ -10,6 +10,11 @@
 //! | `memory-idle` | resident memory after the start | `webhook` after its start | ≤ 32 MiB |
 //! | `memory-100k` | resident memory after 100,000 deliveries | `webhook` after as many | ≤ 32 MiB |
 //! | `binary-size` | the static binary | `webhook`'s binary, dynamically linked | ≤ 8 MB |
+//! | `control-events` | events per second on one thread, 10,000 sleds, 1,000,000 queued jobs | `BTreeMap` and `VecDeque` queue, deliveries only, that decides nothing | ≥ 200,000 per second |
+//! | `control-growth` | cost per event with 10^6 queued jobs | the same with 10^2 | ≤ 3, as log n |
+//! | `control-memory` | live bytes per queued job | its kept fields as JSON text | ≤ 300 bytes |
+//! | `control-reload-snapshot` | that state as rows | its jobs to text by `serde_json` | ≤ 2 s |
+//! | `control-reload` | that state from rows | its jobs from text by `serde_json` | ≤ 2 s |
 //!
 //! # Reading the summary
 //!
@@ -25,6 +30,9 @@
 //! ends the run.
 
 mod acks;
+mod allocation;
+mod control;
+mod cpu;
 mod daemon;
 mod deliveries;
 mod disk;
@@ -33,8 +41,10 @@ mod memory;
 mod netboot;
 mod peer;
 mod program;
+mod random;
 mod size;
 mod summary;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,15 +54,23 @@ use clap::Parser;
 
 use crate::summary::{Row, Summary};
 
-/// Benchmarks in the order of the table. `memory` gives two rows.
-const BENCHMARKS: [(&str, Run); 6] = [
+/// Benchmarks in the order of the table. `memory` and `control-reload` give two
+/// rows each.
+const BENCHMARKS: [(&str, Run); 10] = [
     ("ack-1", acks::one_sender),
     ("ack-64", acks::many_senders),
     ("ack-64-webhook", acks::beside_webhook),
     ("netboot", netboot::run),
     ("memory", memory::run),
     ("binary-size", size::run),
+    ("control-events", control::events),
+    ("control-growth", control::growth),
+    ("control-memory", control::memory),
+    ("control-reload", control::reload),
 ];
+
+#[global_allocator]
+static ALLOCATOR: allocation::Counting = allocation::Counting;
 
 type Run = fn(&Bench) -> Result<Vec<Row>>;
 
@@ -73,7 +91,7 @@ struct Arguments {
 
 /// What every benchmark is given.
 struct Bench {
-    /// The binary to measure.
+    /// Where the binary to measure should be.
     musher: PathBuf,
     /// The checkout's build folder.
     target: PathBuf,
@@ -82,6 +100,15 @@ struct Bench {
 }
 
 impl Bench {
+    /// The binary to measure.
+    fn musher(&self) -> Result<PathBuf> {
+        let path = self.musher.canonicalize();
+        path.with_context(|| {
+            let path = self.musher.display();
+            format!("{path} is not built; run `./tools/just build`")
+        })
+    }
+
     /// A fresh folder of this name.
     fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.work.join(name);
@@ -114,11 +141,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         .musher
         .clone()
         .unwrap_or_else(|| target.join("x86_64-unknown-linux-musl/release/musher"));
-    ensure!(
-        musher.is_file(),
-        "{} is not built; run `./tools/just build`",
-        musher.display()
-    );
     let dir = arguments
         .dir
         .clone()
@@ -126,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let work = dir.join("work");
     std::fs::create_dir_all(&work).with_context(|| format!("make {}", work.display()))?;
     let bench = Bench {
-        musher: musher.canonicalize().context("find the binary")?,
+        musher,
         target,
         work: work.canonicalize().context("find the bench folder")?,
     };

@@ -26,7 +26,7 @@ const MOST_MIB: f64 = 32.0;
 /// `memory-idle` and `memory-100k`.
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let dir = bench.folder("memory")?;
-    let ours = Daemon::start(&bench.musher, &dir)?;
+    let ours = Daemon::start(&bench.musher()?, &dir)?;
     let (idle, full) = measure("ours", ours.program, OURS, ours.address)?;
     let theirs = Peer::start(&dir)?;
     let (peer_idle, peer_full) =

@@ -41,7 +41,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
         );
         symlink(&program, programs.join(name)).context("link a program")?;
     }
-    symlink(&bench.musher, programs.join("musher")).context("link musher")?;
+    symlink(&bench.musher()?, programs.join("musher")).context("link musher")?;
     let mut config = RigConfig::new(bench.work.join("netboot"), vec![Firmware::Bios.into()])?;
     config.programs = programs;
     config.images = bench.target.join("images");

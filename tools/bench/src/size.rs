@@ -14,7 +14,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
         #[allow(clippy::cast_precision_loss)] // far below 2^52 bytes
         Ok(meta.len() as f64 / 1e6)
     };
-    let ours = megabytes(&bench.musher)?;
+    let ours = megabytes(&bench.musher()?)?;
     let peer = megabytes(std::path::Path::new(peer::BINARY))
         .context("is the package webhook installed?")?;
     println!("  {}: {ours:.2} MB", bench.musher.display());

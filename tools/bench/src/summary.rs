@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// The order of rows in file and table.
-const ORDER: [&str; 7] = [
+const ORDER: [&str; 12] = [
     "ack-1",
     "ack-64",
     "ack-64-webhook",
@@ -15,6 +15,11 @@ const ORDER: [&str; 7] = [
     "memory-idle",
     "memory-100k",
     "binary-size",
+    "control-events",
+    "control-growth",
+    "control-memory",
+    "control-reload-snapshot",
+    "control-reload",
 ];
 
 /// What a figure should be.
@@ -22,6 +27,10 @@ const ORDER: [&str; 7] = [
 pub(crate) enum Goal {
     /// `ours / peer` is at least this.
     RatioAtLeast(f64),
+    /// `ours / peer` is at most this.
+    RatioAtMost(f64),
+    /// `ours` is at least this, in the row's unit.
+    OursAtLeast(f64),
     /// `ours` is at most this, in the row's unit.
     OursAtMost(f64),
     /// It is measured and shown.
@@ -54,6 +63,8 @@ impl Row {
         let ratio = ours / peer;
         let (text, met) = match goal {
             Goal::RatioAtLeast(least) => (format!(">= {least}"), ratio >= least),
+            Goal::RatioAtMost(most) => (format!("<= {most}"), ratio <= most),
+            Goal::OursAtLeast(least) => (format!(">= {least} {unit}"), ours >= least),
             Goal::OursAtMost(most) => (format!("<= {most} {unit}"), ours <= most),
             Goal::Shown => ("shown".to_owned(), true),
         };
@@ -190,6 +201,10 @@ mod tests {
         check(6.9, 10.0, Goal::RatioAtLeast(0.7), (">= 0.7", false));
         check(32.0, 1.0, Goal::OursAtMost(32.0), ("<= 32 MiB", true));
         check(32.1, 99.0, Goal::OursAtMost(32.0), ("<= 32 MiB", false));
+        check(3.0, 1.0, Goal::RatioAtMost(3.0), ("<= 3", true));
+        check(3.1, 1.0, Goal::RatioAtMost(3.0), ("<= 3", false));
+        check(5.0, 9.0, Goal::OursAtLeast(5.0), (">= 5 MiB", true));
+        check(4.9, 1.0, Goal::OursAtLeast(5.0), (">= 5 MiB", false));
         check(9.0, 1.0, Goal::Shown, ("shown", true));
     }
 
