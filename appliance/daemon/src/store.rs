@@ -4,14 +4,21 @@
 //! redb blocks, so everything here runs on the engine's thread, or on a
 //! blocking one for reads.
 
+mod medium;
+
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use control::{Change, LoadError, TableId};
 use messages::{DecodeError, SignatureBytes, SignedReceipt};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, TableError, TableHandle,
+};
+
+use medium::{DatabaseFile, Medium};
 
 /// Cache of redb, in bytes. Its default is sixty times as much.
 const CACHE_BYTES: usize = 16 << 20;
@@ -51,8 +58,18 @@ pub enum StoreError {
         source: Box<redb::Error>,
     },
     /// The rows make no state.
-    #[error("database: {0}")]
+    #[error("database: {0}{way_out}", way_out = way_out(.0))]
     Load(#[from] LoadError),
+    /// A newer release keeps something there that this one would lose.
+    #[error(
+        "database {path}: table {table} is unknown to this release, so a newer one wrote it: install that release again, or restore a backup that this one can read"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// The table.
+        table: String,
+    },
     /// A stored receipt cannot be read.
     #[error("database: receipt {sequence} cannot be read: {source}")]
     Receipt {
@@ -70,14 +87,20 @@ fn failed<E: Into<redb::Error>>(operation: &'static str) -> impl Fn(E) -> StoreE
     }
 }
 
-fn open(path: &Path) -> Result<Database, StoreError> {
-    Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .create(path)
-        .map_err(|source| StoreError::Open {
-            path: path.display().to_string(),
-            source,
-        })
+const fn way_out(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::Row { .. } => {
+            ": install that release again, or restore a backup that this one can read"
+        }
+        LoadError::Key(_) => ": restore a backup",
+        LoadError::Foreign(_) => "",
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 /// Table, key and value of a stored row.
@@ -86,7 +109,7 @@ pub type Row = (TableId, Vec<u8>, Vec<u8>);
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    path: PathBuf,
+    medium: Arc<dyn Medium>,
     /// Empty only while it cannot be opened again.
     database: Arc<RwLock<Option<Database>>>,
 }
@@ -99,9 +122,20 @@ impl Store {
     /// # Errors
     /// When another process holds it, or the file is none of ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::on(Arc::new(DatabaseFile::new(path)))
+    }
+
+    fn on(medium: Arc<dyn Medium>) -> Result<Self, StoreError> {
+        let opened = medium
+            .prepare(&builder())
+            .and_then(|()| medium.open(&builder()));
+        let database = opened.map_err(|source| StoreError::Open {
+            path: medium.name(),
+            source,
+        })?;
         Ok(Self {
-            path: path.to_path_buf(),
-            database: Arc::new(RwLock::new(Some(open(path)?))),
+            medium,
+            database: Arc::new(RwLock::new(Some(database))),
         })
     }
 
@@ -118,7 +152,11 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         // Closed first: it holds the file's lock.
         *database = None;
-        *database = Some(open(&self.path)?);
+        let opened = self.medium.open(&builder());
+        *database = Some(opened.map_err(|source| StoreError::Open {
+            path: self.medium.name(),
+            source,
+        })?);
         Ok(())
     }
 
@@ -128,18 +166,33 @@ impl Store {
 
     fn opened<'a>(&self, guard: &'a Guard<'_>) -> Result<&'a Database, StoreError> {
         guard.as_ref().ok_or_else(|| StoreError::Closed {
-            path: self.path.display().to_string(),
+            path: self.medium.name(),
         })
+    }
+
+    /// Refuses a database with a table of a newer release.
+    fn check_tables(&self, read: &ReadTransaction) -> Result<(), StoreError> {
+        for table in read.list_tables().map_err(failed("list tables"))? {
+            let name = table.name();
+            if name != LOCAL.name() && !TableId::ALL.iter().any(|id| id.name() == name) {
+                return Err(StoreError::Newer {
+                    path: self.medium.name(),
+                    table: name.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Every row that [`control::State::load`] needs.
     ///
     /// # Errors
-    /// When the disk does not answer.
+    /// When the disk does not answer, or a newer release wrote to it.
     pub fn load(&self) -> Result<Vec<Row>, StoreError> {
         let guard = self.guard();
         let database = self.opened(&guard)?;
         let read = database.begin_read().map_err(failed("begin read"))?;
+        self.check_tables(&read)?;
         let mut all = Vec::new();
         for id in TableId::ALL.into_iter().filter(|id| id.is_loaded()) {
             let table = match read.open_table(rows(id)) {
@@ -158,7 +211,9 @@ impl Store {
     /// Writes all changes or none, and returns when they are on disk.
     ///
     /// # Errors
-    /// When the disk is full or fails; then nothing was written.
+    /// When the disk is full or fails. Then the store must be opened again
+    /// before it does anything, and nothing was written; or, when it was the
+    /// disk's last word that got lost, everything was.
     pub fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         let guard = self.guard();
         let database = self.opened(&guard)?;
@@ -276,21 +331,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_is_opened_again_with_what_it_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("musher.redb")).unwrap();
-        let clone = store.clone();
-        store.set_local("key", b"value").unwrap();
-        store.reopen().unwrap();
-        assert_eq!(clone.local("key").unwrap().as_deref(), Some(&b"value"[..]));
-        // While it cannot be opened it refuses, and it can come back.
-        drop(store.database.write().unwrap().take());
-        assert!(matches!(clone.local("key"), Err(StoreError::Closed { .. })));
-        clone.reopen().unwrap();
-        assert!(store.local("key").unwrap().is_some());
-    }
-}
+mod tests;
