@@ -5,6 +5,7 @@ mod disk;
 mod failures;
 mod history;
 mod rack;
+mod releases;
 
 use std::{fs, path::Path};
 
