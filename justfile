@@ -107,6 +107,12 @@ fuzz-build:
 bench *NAME: build images
     cargo run --locked --release --package musher-bench -- "$@"
 
+# A table, and target/bench/traces.svg.
+#
+# Traffic of three models on the control core, beside first in, first out.
+traces:
+    cargo run --locked --release --package musher-bench -- traces
+
 # Bring a rack of two QEMU sleds up and hold it (see musher-lab --help).
 lab *ARGUMENTS: programs
     target/debug/musher-lab up --dir target/lab "$@"

@@ -15,6 +15,8 @@
 //! | `control-memory` | live bytes per queued job | its kept fields as JSON text | ≤ 300 bytes |
 //! | `control-reload-snapshot` | that state as rows | its jobs to text by `serde_json` | ≤ 2 s |
 //! | `control-reload` | that state from rows | its jobs from text by `serde_json` | ≤ 2 s |
+//! | `traces-MODEL-jain` | Jain's fairness index of a model of traffic, see `traces` | first in, first out | shown |
+//! | `traces-MODEL-light-p95` | wait of the lighter half of the repositories, 95th percentile | first in, first out | shown |
 //!
 //! # Reading the summary
 //!
@@ -44,6 +46,7 @@ mod program;
 mod random;
 mod size;
 mod summary;
+mod traces;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -56,7 +59,7 @@ use crate::summary::{Row, Summary};
 
 /// Benchmarks in the order of the table. `memory` and `control-reload` give two
 /// rows each.
-const BENCHMARKS: [(&str, Run); 10] = [
+const BENCHMARKS: [(&str, Run); 11] = [
     ("ack-1", acks::one_sender),
     ("ack-64", acks::many_senders),
     ("ack-64-webhook", acks::beside_webhook),
@@ -67,6 +70,7 @@ const BENCHMARKS: [(&str, Run); 10] = [
     ("control-growth", control::growth),
     ("control-memory", control::memory),
     ("control-reload", control::reload),
+    ("traces", traces::run),
 ];
 
 #[global_allocator]
@@ -95,6 +99,8 @@ struct Bench {
     musher: PathBuf,
     /// The checkout's build folder.
     target: PathBuf,
+    /// Where the summary and plots are written.
+    out: PathBuf,
     /// Where benchmarks write, on the disk that is measured.
     work: PathBuf,
 }
@@ -150,6 +156,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let bench = Bench {
         musher,
         target,
+        out: dir.clone(),
         work: work.canonicalize().context("find the bench folder")?,
     };
     let wanted = arguments.name.as_deref().unwrap_or_default();

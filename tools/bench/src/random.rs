@@ -34,6 +34,12 @@ impl Random {
         -mean * self.unit().ln()
     }
 
+    /// Standard normal (Box and Muller, 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.unit().ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
     /// Thirty-two bytes.
     pub(crate) fn entropy(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];

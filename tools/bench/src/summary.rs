@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// The order of rows in file and table.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 18] = [
     "ack-1",
     "ack-64",
     "ack-64-webhook",
@@ -20,6 +20,12 @@ const ORDER: [&str; 12] = [
     "control-memory",
     "control-reload-snapshot",
     "control-reload",
+    "traces-bursty-jain",
+    "traces-bursty-light-p95",
+    "traces-diurnal-jain",
+    "traces-diurnal-light-p95",
+    "traces-matrix-jain",
+    "traces-matrix-light-p95",
 ];
 
 /// What a figure should be.

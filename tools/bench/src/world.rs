@@ -54,6 +54,8 @@ const LISTEN_MS: u64 = 5_000;
 /// What will happen.
 #[derive(Debug)]
 enum Happening {
+    /// Somebody's push makes a job.
+    Create(u64),
     Deliver {
         number: u64,
         action: JobAction,
@@ -106,6 +108,8 @@ pub(crate) struct World<D> {
     /// tenth makes one that waits be cancelled and followed: the queue keeps
     /// its length.
     pub(crate) replaced: bool,
+    /// Starts of jobs on sleds, where they are wanted: number and time.
+    pub(crate) started: Option<Vec<(u64, u64)>>,
     /// Jobs that power was cut under.
     pub(crate) cut: usize,
 }
@@ -125,6 +129,7 @@ impl<D: Demand> World<D> {
             now: START_MS,
             random: Random::new(7),
             replaced: false,
+            started: None,
             cut: 0,
         }
     }
@@ -168,9 +173,13 @@ impl<D: Demand> World<D> {
 
     /// Lets GitHub have a new job at `at_ms`.
     pub(crate) fn create(&mut self, number: u64, at_ms: u64) {
+        if at_ms > self.now {
+            self.at(at_ms, Happening::Create(number));
+            return;
+        }
         let facts = self.demand.facts(number);
         self.hub.create(number, facts);
-        self.announce(at_ms.max(self.now), number, JobAction::Queued, None);
+        self.announce(self.now, number, JobAction::Queued, None);
     }
 
     /// One turn of the engine: what falls into it, and a tick when one is due.
@@ -246,6 +255,10 @@ impl<D: Demand> World<D> {
     /// What happens in the world, and the event that the core hears of it.
     fn happen(&mut self, happening: Happening) -> Option<(Option<usize>, Event)> {
         match happening {
+            Happening::Create(number) => {
+                self.create(number, self.now);
+                None
+            }
             Happening::Deliver {
                 number,
                 action,
@@ -327,6 +340,9 @@ impl<D: Demand> World<D> {
         };
         sled.job = Some(number);
         let facts = self.demand.facts(number);
+        if let Some(started) = &mut self.started {
+            started.push((number, self.now));
+        }
         let runner = Some((runner, name.into_boxed_str()));
         self.announce(self.now, number, JobAction::InProgress, runner);
         self.after(facts.run_ms, Happening::End(index, epoch));

@@ -34,6 +34,17 @@ pub(crate) fn steady(sleds: usize) -> Inventory {
     }
 }
 
+/// One pool of `sleds` for an organisation.
+pub(crate) fn one_pool(organization: &str, labels: &[&str], sleds: usize) -> Inventory {
+    let pool = pool("rack", organization, labels);
+    let names = vec![pool.name.clone()];
+    Inventory {
+        hubs: vec!["main".to_owned()],
+        pools: vec![pool],
+        sleds: (0..sleds).map(|index| sled(index, names.clone())).collect(),
+    }
+}
+
 fn pool(name: &str, organization: &str, labels: &[&str]) -> PoolSpec {
     PoolSpec {
         name: name.to_owned(),
