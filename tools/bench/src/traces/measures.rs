@@ -72,8 +72,8 @@ fn got_over_due(trace: &Trace, starts_ms: &[u64]) -> Vec<f64> {
         changes.push((start + job.run_ms, job.repository, -1, -1));
     }
     changes.sort_unstable();
-    let mut present = vec![0i32; REPOSITORIES];
-    let mut running = vec![0i32; REPOSITORIES];
+    let mut present = [0i32; REPOSITORIES];
+    let mut running = [0i32; REPOSITORIES];
     let (mut got, mut due) = (vec![0.0; REPOSITORIES], vec![0.0; REPOSITORIES]);
     let mut before = 0;
     for (at, repository, arrives, runs) in changes {
