@@ -29,7 +29,7 @@ pub(crate) fn hear(
     message: AgentMessage,
     fx: &mut Effects,
 ) -> AgentReply {
-    let Some(id) = state.tickets.get(&ticket).copied() else {
+    let Some(id) = state.boot_of_ticket(ticket) else {
         return AgentReply::Refused("this boot ticket is not known");
     };
     let Some(boot) = state.boots.get(id) else {
@@ -109,12 +109,13 @@ fn hello(
     };
     match boot.stage {
         BootStage::PoweringOn | BootStage::Netbooting => {
-            let Some(boot) = state.boots.get_mut(id) else {
+            let Some(mut boot) = state.boots.get_mut(id) else {
                 return power_off("this boot is over");
             };
             boot.key = Some(key);
             boot.times.agent = Some(now);
             boot.inventory = Some(inventory);
+            drop(boot);
             boots::enter(state, now, id, BootStage::Wiping);
             state.audit(fx, "audit.boot.redeemed", Some(id), format!("key {key}"));
         }
@@ -158,7 +159,7 @@ fn wiped(
             .map(|disk| disk.name.clone())
     });
     let clean = report.is_clean() && missing.is_none();
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.times.wiped = Some(now);
         boot.wipe = Some(report);
     }
@@ -175,10 +176,9 @@ fn wiped(
         return power_off("the wipe failed");
     }
     boots::enter(state, now, id, BootStage::Ready);
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.times.ready = Some(now);
     }
-    state.schedule_due = true;
     Instruction::Continue
 }
 
@@ -201,7 +201,7 @@ fn poll(state: &mut State, now: Millis, id: BootId, _fx: &mut Effects) -> AgentR
                 .get(boot.pool)
                 .map_or(6 * 3600, |pool| pool.max_runtime_s);
             if boot.times.order.is_none()
-                && let Some(boot) = state.boots.get_mut(id)
+                && let Some(mut boot) = state.boots.get_mut(id)
             {
                 boot.times.order = Some(now);
             }
@@ -244,7 +244,7 @@ fn accepted(
         BootStage::Running if current => Instruction::Continue,
         BootStage::Ordered if current => {
             boots::enter(state, now, id, BootStage::Running);
-            if let Some(boot) = state.boots.get_mut(id) {
+            if let Some(mut boot) = state.boots.get_mut(id) {
                 boot.times.order.get_or_insert(now);
                 boot.times.running = Some(now);
             }
@@ -283,7 +283,7 @@ fn finished(
         return Instruction::Continue;
     }
     let exit = end.exit;
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.times.finished = Some(now);
         boot.end = Some(end);
     }

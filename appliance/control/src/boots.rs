@@ -13,11 +13,16 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects, jobs, power, receipts,
-    rows::{Boot, BootStage, Power, Quarantine, Timeline},
-    runners,
+    Effect, Effects,
+    index::outbox::Subject,
+    jobs, power, receipts,
+    rows::{Boot, BootStage, Power, Timeline, Withheld},
+    runners, schedule,
     state::State,
 };
+
+/// How often silent agents are looked for, in milliseconds.
+const LISTEN_MS: u64 = 10_000;
 
 /// How a boot that must end is to be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +46,32 @@ pub(crate) fn claim(
         return;
     };
     let image = pool.image.clone();
-    let id = state.meta().next_boot;
-    state.meta_mut().next_boot = BootId(id.0 + 1);
-    let Some(sled) = state.sleds.get_mut(sled_id) else {
+    if state.sleds.get(sled_id).is_none() {
+        return;
+    }
+    let id = state.count(|meta| {
+        let id = meta.next_boot;
+        meta.next_boot = BootId(id.0 + 1);
+        id
+    });
+    let Some(mut sled) = state.sleds.get_mut(sled_id) else {
         return;
     };
     sled.generation.0 += 1;
     sled.power = Power::Claimed { boot: id };
     sled.last_boot = Some(id);
-    let generation = sled.generation;
+    let (generation, circuit) = (sled.generation, sled.circuit);
+    drop(sled);
+    if let Some(circuit) = circuit {
+        state.last_start.insert(circuit, now);
+    }
     let ticket = TicketToken(fx.random());
     let boot = Boot {
         sled: sled_id,
         generation,
         pool: pool_id,
         image,
-        for_job,
+        for_job: None,
         stage: BootStage::PoweringOn,
         deadline: now.after(state.limits.power_on_ms),
         ticket,
@@ -77,9 +92,13 @@ pub(crate) fn claim(
         outcome: None,
         power_cut: false,
         receipt: None,
+        repository: None,
+        circuit,
     };
     state.boots.insert(id, boot);
-    state.tickets.insert(ticket, id);
+    if let Some(job) = for_job {
+        schedule::pair(state, now, id, job);
+    }
     state.push_effect(
         now,
         Effect::PowerOn {
@@ -99,7 +118,7 @@ pub(crate) fn claim(
 /// Moves a boot to its next stage and arms that stage's deadline.
 pub(crate) fn enter(state: &mut State, now: Millis, id: BootId, stage: BootStage) {
     let deadline = now.after(stage_ms(state, id, &stage));
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.stage = stage;
         boot.deadline = deadline;
     }
@@ -112,7 +131,10 @@ pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
         BootStage::PoweringOn => limits.power_on_ms,
         BootStage::Netbooting => limits.netboot_ms,
         BootStage::Wiping => limits.wipe_ms,
-        BootStage::Ready => limits.ready_ms,
+        BootStage::Ready => match state.boots.get(id) {
+            Some(boot) if boot.for_job.is_none() => warm_ms(state, boot),
+            _ => limits.ready_ms,
+        },
         BootStage::Ordered => limits.accept_ms,
         BootStage::Running => {
             let has_job = state.boots.get(id).is_some_and(|boot| boot.job.is_some());
@@ -128,6 +150,12 @@ pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
     }
 }
 
+/// How long a wiped sled may wait for a job: its image and its proof age.
+fn warm_ms(state: &State, boot: &Boot) -> u64 {
+    let pool = state.pools.get(boot.pool);
+    pool.map_or(state.limits.ready_ms, |pool| pool.policy.warm.max_age_ms)
+}
+
 /// Longest run of a boot's job: the agent ends it at the pool's limit, so the
 /// appliance waits a little longer than that.
 fn run_ms(state: &State, id: BootId) -> u64 {
@@ -139,6 +167,20 @@ fn run_ms(state: &State, id: BootId) -> u64 {
     run_s
         .saturating_mul(1000)
         .saturating_add(state.limits.finish_ms)
+}
+
+/// What a boot is doing, after its sled's name.
+pub(crate) const fn doing(stage: &BootStage) -> &'static str {
+    match stage {
+        BootStage::PoweringOn => "is being powered on",
+        BootStage::Netbooting => "boots over the network",
+        BootStage::Wiping => "wipes its disks",
+        BootStage::Ready => "is wiped and waits for a runner from GitHub",
+        BootStage::Ordered => "fetches its image",
+        BootStage::Running => "runs a runner that waits for a job",
+        BootStage::PoweringOff { .. } => "powers off",
+        BootStage::Ended => "is off",
+    }
 }
 
 /// How far a boot has come, for choosing which one to call off.
@@ -172,6 +214,9 @@ pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &m
         ),
         BootStage::Netbooting => fail(state, now, id, netboot_evidence(state, id), Off::Cut, fx),
         BootStage::Wiping => fail(state, now, id, "the wipe did not end in time", Off::Cut, fx),
+        BootStage::Ready if boot.for_job.is_none() => {
+            call_off(state, now, id, "it was warm for too long", fx);
+        }
         BootStage::Ready => call_off(state, now, id, "no runner could be registered in time", fx),
         BootStage::Ordered => {
             fail(
@@ -217,11 +262,11 @@ pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &m
 /// seconds, and stop their runner and power off when nobody answers them for
 /// an hour: whatever still draws power after that serves nobody.
 pub(crate) fn miss_silent_agents(state: &mut State, now: Millis, fx: &mut Effects) {
-    let running: Vec<BootId> = state
-        .active_boots()
-        .filter(|(_, boot)| boot.stage == BootStage::Running)
-        .map(|(id, _)| id)
-        .collect();
+    if now.since(state.listened) < LISTEN_MS {
+        return;
+    }
+    state.listened = now;
+    let running: Vec<BootId> = state.boots.index().running.iter().copied().collect();
     for id in running {
         // After a restart the silence is counted anew.
         let heard = *state.heard.entry(id).or_insert(now);
@@ -283,7 +328,7 @@ pub(crate) fn fail(
     let sled_id = boot.sled;
     state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
     let mut failures = 0;
-    if let Some(sled) = state.sleds.get_mut(sled_id) {
+    if let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.failures = sled.failures.saturating_add(1);
         failures = sled.failures;
     }
@@ -322,11 +367,17 @@ pub(crate) fn begin_power_off(
     // A power-on under way may still turn it on after its agent turned it off:
     // a power-off behind it in the driver's queue settles that.
     let turning_on = !state
-        .withdraw_effects(|effect| matches!(effect, Effect::PowerOn { boot, .. } if *boot == id))
+        .withdraw_effects(
+            Subject::Sled(sled),
+            |effect| matches!(effect, Effect::PowerOn { boot, .. } if *boot == id),
+        )
         .is_empty();
     runners::abandon(state, now, id);
-    if let Some(boot) = state.boots.get_mut(id) {
+    schedule::release_job(state, id);
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.outcome = Some(outcome);
+        boot.repository = None;
+        boot.circuit = None;
     }
     enter(state, now, id, BootStage::PoweringOff { cuts: 0 });
     state
@@ -337,7 +388,6 @@ pub(crate) fn begin_power_off(
     }
     jobs::boot_ended(state, now, id);
     fx.wake.push(id);
-    state.schedule_due = true;
 }
 
 /// Withholds a sled. Its boot, if it has one, goes on to its end by itself.
@@ -348,13 +398,13 @@ pub(crate) fn quarantine(
     reason: String,
     fx: &mut Effects,
 ) {
-    let Some(sled) = state.sleds.get_mut(id) else {
+    let Some(mut sled) = state.sleds.get_mut(id) else {
         return;
     };
     if sled.quarantine.is_some() {
         return;
     }
-    sled.quarantine = Some(Quarantine {
+    sled.quarantine = Some(Withheld {
         since: now,
         reason: reason.clone(),
     });
@@ -375,14 +425,14 @@ pub(crate) fn job_completed(state: &mut State, now: Millis, id: BootId, _fx: &mu
         .boots
         .get(id)
         .is_some_and(|boot| boot.stage == BootStage::Running);
-    if running && let Some(boot) = state.boots.get_mut(id) {
+    if running && let Some(mut boot) = state.boots.get_mut(id) {
         boot.deadline = boot.deadline.min(deadline);
     }
 }
 
 /// Power is proved off: makes the receipt and frees the sled.
 pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
-    let Some(boot) = state.boots.get_mut(id) else {
+    let Some(mut boot) = state.boots.get_mut(id) else {
         return;
     };
     boot.stage = BootStage::Ended;
@@ -390,15 +440,20 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     boot.deadline = Millis(u64::MAX);
     let sled_id = boot.sled;
     let ran = matches!(boot.outcome, Some(Outcome::Ran));
+    let (pool, held_ms) = (boot.pool, now.since(boot.times.claimed));
     let generation = boot.generation;
-    if let Some(sled) = state.sleds.get_mut(sled_id) {
+    drop(boot);
+    if ran {
+        schedule::note_busy(state, pool, held_ms);
+    }
+    if let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.power = Power::Off { since: now };
         sled.power_problem = None;
         if ran {
             sled.failures = 0;
         }
     }
-    state.withdraw_effects(|effect| {
+    state.withdraw_effects(Subject::Sled(sled_id), |effect| {
         matches!(effect, Effect::PowerOff { sled, generation: of } if *sled == sled_id && *of == generation)
     });
     state.heard.remove(&id);
@@ -407,21 +462,17 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
         .insert(sled_id, now.after(state.limits.power_poll_ms));
     receipts::make(state, now, id, fx);
     jobs::boot_ended(state, now, id);
-    state.ended_boots.insert(id);
     forget_ended(state);
     state.forget_retired();
     state.audit(fx, "audit.sled.off", Some(id), String::from("proved off"));
-    state.schedule_due = true;
 }
 
 /// Ended boots beyond the bound leave, oldest first. Their receipts stay.
 fn forget_ended(state: &mut State) {
-    while state.ended_boots.len() > state.limits.history {
-        let Some(oldest) = state.ended_boots.pop_first() else {
+    while state.boots.index().ended.len() > state.limits.history {
+        let Some(oldest) = state.boots.index().ended.first().copied() else {
             return;
         };
-        if let Some(boot) = state.boots.remove(oldest) {
-            state.tickets.remove(&boot.ticket);
-        }
+        state.boots.remove(oldest);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn deliver(
     hook: Hook,
     fx: &mut Effects,
 ) -> DeliveryResult {
-    if state.delivery_keys.contains(&key) {
+    if state.deliveries.index().contains(key) {
         return DeliveryResult::Duplicate;
     }
     let result = match hook {
@@ -28,7 +28,6 @@ pub(crate) fn deliver(
     // other people's traffic costs no disk. What was refused must not be.
     if matches!(result, DeliveryResult::Queued | DeliveryResult::Updated) {
         state.deliveries.insert((now, key), ());
-        state.delivery_keys.insert(key);
     }
     result
 }
@@ -48,7 +47,6 @@ pub(crate) fn forget_old(state: &mut State, now: Millis) {
         .map(|(_, entry)| entry)
         .collect();
     for entry in old {
-        state.delivery_keys.remove(&entry.1);
         state.deliveries.remove(entry);
     }
 }

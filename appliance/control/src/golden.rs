@@ -4,39 +4,50 @@
 use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
 use core::fmt::Debug;
 
-use messages::{
-    AgentKey, ApplianceId, Assurance, BootId, Digest, Generation, HubId, ImageRef, JobId, Mac,
-    Millis, PoolId, RunnerId, SledId, TicketToken,
-};
-use serde::{Serialize, de::DeserializeOwned};
-
 use crate::{
-    Boot, BootImage, BootStage, Conclusion, Effect, Hub, Job, JobState, Labels, Pending, Pool,
-    Power, Quarantine, Runner, Scope, Sled, TableId, Timeline, persist, rows::Meta, state::MetaRow,
+    Boot, BootImage, BootStage, Circuit, Conclusion, Duty, Effect, Hub, Job, JobState, Labels,
+    MintScope, Pending, Pool, PoolPolicy, Power, Runner, Scope, Sled, StageTimes, Timeline,
+    WarmPolicy, WarmWindow, Withheld,
+    persist::Row,
+    rows::{Meta, first},
+    state::MetaRow,
+};
+use messages::{
+    AgentKey, ApplianceId, Assurance, BootId, CircuitId, Digest, Generation, HubId, ImageRef,
+    JobId, Mac, Millis, PoolId, RunnerId, SledId, TicketToken,
 };
 
 const GOLDEN: &str = include_str!("../tests/golden/rows.txt");
 
-fn check<V: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, table: TableId, row: &V) {
-    let hex: alloc::string::String = persist::to_bytes(row)
-        .iter()
-        .map(|byte| alloc::format!("{byte:02x}"))
-        .collect();
-    let frozen = GOLDEN
+fn frozen(name: &str) -> Vec<u8> {
+    let (_, hex) = GOLDEN
         .lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(of, _)| *of == name)
-        .map(|(_, hex)| hex);
-    assert_eq!(frozen, Some(hex.as_str()), "{name}");
-    let bytes: Vec<u8> = hex
-        .as_bytes()
+        .unwrap_or_else(|| panic!("{name} is not frozen"));
+    hex.as_bytes()
         .chunks(2)
         .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// A row of the present version.
+fn check<V: Row + PartialEq + Debug>(name: &str, row: &V) {
+    let hex: alloc::string::String = row
+        .to_bytes()
+        .iter()
+        .map(|byte| alloc::format!("{byte:02x}"))
         .collect();
-    assert_eq!(persist::from_bytes::<V>(table, &bytes).as_ref(), Ok(row));
-    let mut longer = bytes;
-    longer.push(0);
-    assert!(persist::from_bytes::<V>(table, &longer).is_err(), "{name}");
+    assert_eq!(row.to_bytes(), frozen(name), "{name} {hex}");
+    reads(name, row);
+}
+
+/// A row of a version that is only read.
+fn reads<V: Row + PartialEq + Debug>(name: &str, row: &V) {
+    let mut bytes = frozen(name);
+    assert_eq!(V::from_bytes(&bytes).as_ref(), Ok(row), "{name}");
+    bytes.push(0);
+    assert!(V::from_bytes(&bytes).is_err(), "{name}");
 }
 
 fn image() -> BootImage {
@@ -93,17 +104,19 @@ fn boot(stage: BootStage) -> Boot {
         }),
         power_cut: false,
         receipt: Some(6),
+        repository: None,
+        circuit: None,
     }
 }
 
-fn sled(power: Power) -> Sled {
-    Sled {
+fn first_sled(power: Power) -> first::Sled {
+    first::Sled {
         name: "sled-01".to_string(),
         mac: Mac([1, 2, 3, 4, 5, 6]),
         pools: vec![PoolId(3)],
         power,
         generation: Generation(2),
-        quarantine: Some(Quarantine {
+        quarantine: Some(Withheld {
             since: Millis(8),
             reason: "why".to_string(),
         }),
@@ -114,27 +127,8 @@ fn sled(power: Power) -> Sled {
     }
 }
 
-#[test]
-fn inventory_rows() {
-    let meta = Meta {
-        next_boot: BootId(1),
-        next_effect: 2,
-        next_hub: 3,
-        next_pool: 4,
-        next_sled: 5,
-        receipts: 6,
-        last_receipt: Digest([7; 32]),
-    };
-    let row = MetaRow {
-        appliance: ApplianceId([0xa, 0xb, 0xc, 0xd]),
-        meta,
-    };
-    check("meta", TableId::Meta, &row);
-    let hub = Hub {
-        name: "main".to_string(),
-    };
-    check("hub", TableId::Hubs, &hub);
-    let pool = Pool {
+fn first_pool() -> first::Pool {
+    first::Pool {
         name: "linux".to_string(),
         hub: HubId(1),
         scope: Scope::Org("octo".to_string()),
@@ -146,17 +140,130 @@ fn inventory_rows() {
         blocked_until: Some(Millis(1)),
         refusals: 2,
         problem: Some("no".to_string()),
+    }
+}
+
+fn powers() -> [(&'static str, Power); 3] {
+    [
+        ("off", Power::Off { since: Millis(9) }),
+        ("claimed", Power::Claimed { boot: BootId(1) }),
+        (
+            "unknown",
+            Power::Unknown {
+                since: Millis(9),
+                reason: "dead".to_string(),
+            },
+        ),
+    ]
+}
+
+#[test]
+fn first_inventory_rows_are_read() {
+    let meta = first::Meta {
+        next_boot: BootId(1),
+        next_effect: 2,
+        next_hub: 3,
+        next_pool: 4,
+        next_sled: 5,
+        receipts: 6,
+        last_receipt: Digest([7; 32]),
     };
-    check("pool", TableId::Pools, &pool);
-    let off = sled(Power::Off { since: Millis(9) });
-    check("sled-off", TableId::Sleds, &off);
-    let claimed = sled(Power::Claimed { boot: BootId(1) });
-    check("sled-claimed", TableId::Sleds, &claimed);
-    let unknown = sled(Power::Unknown {
-        since: Millis(9),
-        reason: "dead".to_string(),
-    });
-    check("sled-unknown", TableId::Sleds, &unknown);
+    let row = first::MetaRow {
+        appliance: ApplianceId([0xa, 0xb, 0xc, 0xd]),
+        meta,
+    };
+    reads("meta", &MetaRow::from(row));
+    reads("pool", &Pool::from(first_pool()));
+    for (name, power) in powers() {
+        let name = alloc::format!("sled-{name}");
+        reads(&name, &Sled::from(first_sled(power)));
+    }
+}
+
+#[test]
+fn inventory_rows() {
+    let hub = Hub {
+        name: "main".to_string(),
+    };
+    check("hub", &hub);
+    let meta = Meta {
+        next_boot: BootId(1),
+        next_effect: 2,
+        next_hub: 3,
+        next_pool: 4,
+        next_sled: 5,
+        receipts: 6,
+        last_receipt: Digest([7; 32]),
+        next_circuit: 8,
+    };
+    let row = MetaRow {
+        appliance: ApplianceId([0xa, 0xb, 0xc, 0xd]),
+        meta,
+    };
+    check("meta-2", &row);
+    let withheld = Withheld {
+        since: Millis(8),
+        reason: "why".to_string(),
+    };
+    let pool = Pool {
+        policy: PoolPolicy {
+            mint_scope: MintScope::Repository,
+            default: true,
+            priority: -3,
+            min_sleds: 1,
+            max_sleds: Some(9),
+            max_per_repository: Some(4),
+            weights: vec![("octo/app".to_string(), 3)],
+            warm: WarmPolicy {
+                count: 1,
+                windows: vec![WarmWindow {
+                    days: 31,
+                    from_minute: 480,
+                    to_minute: 1080,
+                    count: 3,
+                }],
+                follow: 2,
+                idle_ms: 900_000,
+                max_age_ms: 14_400_000,
+            },
+            max_reruns: 1,
+        },
+        paused: Some(withheld.clone()),
+        ..Pool::from(first_pool())
+    };
+    check("pool-2", &pool);
+    for (name, power) in powers() {
+        let name = alloc::format!("sled-2-{name}");
+        let sled = Sled {
+            circuit: Some(CircuitId(2)),
+            watts: 300,
+            duty: Duty::Drained { since: Millis(7) },
+            hold_until: Some(Millis(70)),
+            times: StageTimes {
+                power_on: vec![900],
+                netboot: vec![40_000, 300],
+                wipe: vec![],
+            },
+            ..Sled::from(first_sled(power))
+        };
+        check(&name, &sled);
+    }
+    let kept = Sled {
+        duty: Duty::Maintenance {
+            since: Millis(7),
+            reason: "fan".to_string(),
+        },
+        ..Sled::from(first_sled(Power::Off { since: Millis(9) }))
+    };
+    check("sled-2-maintenance", &kept);
+    let circuit = Circuit {
+        name: "a".to_string(),
+        watts: 3000,
+        starts: 2,
+        stagger_ms: 500,
+        retired: false,
+    };
+    check("circuit", &circuit);
 }
 
 #[test]
@@ -185,8 +292,9 @@ fn work_rows() {
             conclusion,
             boot: Some(BootId(1)),
             taken_by: Some("other".into()),
+            serving: None,
         };
-        check(name, TableId::Jobs, &job);
+        check(name, &job);
     }
     for (name, stage) in [
         ("boot-powering-on", BootStage::PoweringOn),
@@ -198,9 +306,9 @@ fn work_rows() {
         ("boot-powering-off", BootStage::PoweringOff { cuts: 2 }),
         ("boot-ended", BootStage::Ended),
     ] {
-        check(name, TableId::Boots, &boot(stage));
+        check(name, &boot(stage));
     }
-    check("delivery", TableId::Deliveries, &());
+    check("delivery", &());
 }
 
 #[test]
@@ -247,6 +355,6 @@ fn outbox_rows() {
             attempts: 1,
             again: true,
         };
-        check(&name, TableId::Outbox, &pending);
+        check(&name, &pending);
     }
 }

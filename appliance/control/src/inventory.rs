@@ -1,18 +1,18 @@
 //! The inventory as the core takes it: pools and sleds, checked against each other.
 
 use alloc::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     string::{String, ToString},
     vec::Vec,
 };
 
-use messages::{Assurance, HubId, Mac, Millis, PoolId, SledId};
+use messages::{Assurance, BootId, CircuitId, HubId, Mac, Millis, PoolId, SledId};
 
 use crate::{
-    Effects, Labels,
+    Duty, Effects, Labels, PoolPolicy, StageTimes,
     effect::Reply,
     jobs,
-    rows::{BootImage, Hub, Pool, Power, Scope, Sled},
+    rows::{Boot, BootImage, Circuit, Hub, Pool, Power, Scope, Sled},
     state::State,
 };
 
@@ -36,6 +36,8 @@ pub struct PoolSpec {
     pub max_runtime_s: u64,
     /// Least grade.
     pub min_assurance: Assurance,
+    /// How it shares its sleds.
+    pub policy: PoolPolicy,
 }
 
 /// A sled as the operator wrote it.
@@ -47,6 +49,23 @@ pub struct SledSpec {
     pub mac: Mac,
     /// Names of pools.
     pub pools: Vec<String>,
+    /// Name of the circuit that feeds it.
+    pub circuit: Option<String>,
+    /// What it draws at most, in watts.
+    pub watts: u32,
+}
+
+/// A circuit as the operator wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CircuitSpec {
+    /// Name.
+    pub name: String,
+    /// Most watts of the sleds that are not proved off; 0 sets no bound.
+    pub watts: u32,
+    /// Most sleds that start at the same time; 0 sets no bound.
+    pub starts: u32,
+    /// Least time between two power-ons, in milliseconds.
+    pub stagger_ms: u64,
 }
 
 /// Everything the operator declared.
@@ -56,6 +75,8 @@ pub struct Inventory {
     pub hubs: Vec<String>,
     /// Pools.
     pub pools: Vec<PoolSpec>,
+    /// Circuits.
+    pub circuits: Vec<CircuitSpec>,
     /// Sleds.
     pub sleds: Vec<SledSpec>,
 }
@@ -66,7 +87,7 @@ pub enum InventoryError {
     /// Two entries share a name.
     #[error("{kind} \"{name}\" is declared twice: rename one of them")]
     Duplicate {
-        /// `pool` or `sled`.
+        /// `pool`, `circuit` or `sled`.
         kind: &'static str,
         /// The name.
         name: String,
@@ -91,6 +112,36 @@ pub enum InventoryError {
         /// The pool.
         pool: String,
     },
+    /// A sled names a circuit that is not there.
+    #[error(
+        "sled \"{sled}\" names circuit \"{circuit}\", which is not declared: add a [[circuit]] or mend the name"
+    )]
+    NoSuchCircuit {
+        /// The sled.
+        sled: String,
+        /// The circuit.
+        circuit: String,
+    },
+    /// A circuit can not carry one of its sleds.
+    #[error(
+        "sled \"{sled}\" draws {watts} watts, more than its circuit \"{circuit}\" gives: it would never start"
+    )]
+    TooManyWatts {
+        /// The sled.
+        sled: String,
+        /// What it draws.
+        watts: u32,
+        /// The circuit.
+        circuit: String,
+    },
+    /// A pool's bounds contradict each other.
+    #[error("pool \"{pool}\": {problem}")]
+    Policy {
+        /// The pool.
+        pool: String,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
     /// A pool names an App that is not configured.
     #[error(
         "pool \"{pool}\" names github \"{github}\", which is not in the configuration: add a [[github]] entry or mend the name"
@@ -112,7 +163,7 @@ pub enum InventoryError {
     /// A name that cannot be part of a runner's name.
     #[error("{kind} name \"{name}\" is not 1 to 30 of a-z, 0-9 and -: rename it")]
     BadName {
-        /// `pool` or `sled`.
+        /// `pool`, `circuit` or `sled`.
         kind: &'static str,
         /// The name.
         name: String,
@@ -153,24 +204,27 @@ impl Inventory {
                 1..=99 => {}
                 _ => return Err(InventoryError::TooManyLabels(pool.name.clone())),
             }
+            pool.check_policy()?;
         }
-        for (index, sled) in self.sleds.iter().enumerate() {
+        let circuits = self.check_circuits()?;
+        let mut names = BTreeSet::new();
+        let mut macs = BTreeMap::new();
+        for sled in &self.sleds {
             check_name("sled", &sled.name)?;
-            for earlier in &self.sleds[..index] {
-                if earlier.name == sled.name {
-                    return Err(InventoryError::Duplicate {
-                        kind: "sled",
-                        name: sled.name.clone(),
-                    });
-                }
-                if earlier.mac == sled.mac {
-                    return Err(InventoryError::DuplicateMac {
-                        first: earlier.name.clone(),
-                        second: sled.name.clone(),
-                        mac: sled.mac,
-                    });
-                }
+            if !names.insert(sled.name.as_str()) {
+                return Err(InventoryError::Duplicate {
+                    kind: "sled",
+                    name: sled.name.clone(),
+                });
             }
+            if let Some(first) = macs.insert(sled.mac, &sled.name) {
+                return Err(InventoryError::DuplicateMac {
+                    first: first.clone(),
+                    second: sled.name.clone(),
+                    mac: sled.mac,
+                });
+            }
+            sled.check_circuit(&circuits)?;
             if let Some(pool) = sled
                 .pools
                 .iter()
@@ -185,6 +239,75 @@ impl Inventory {
         Ok(())
     }
 }
+
+impl Inventory {
+    fn check_circuits(&self) -> Result<BTreeMap<&str, &CircuitSpec>, InventoryError> {
+        let mut circuits = BTreeMap::new();
+        for circuit in &self.circuits {
+            check_name("circuit", &circuit.name)?;
+            if circuits.insert(circuit.name.as_str(), circuit).is_some() {
+                return Err(InventoryError::Duplicate {
+                    kind: "circuit",
+                    name: circuit.name.clone(),
+                });
+            }
+        }
+        Ok(circuits)
+    }
+}
+
+impl SledSpec {
+    fn check_circuit(&self, circuits: &BTreeMap<&str, &CircuitSpec>) -> Result<(), InventoryError> {
+        let Some(name) = &self.circuit else {
+            return Ok(());
+        };
+        let Some(circuit) = circuits.get(name.as_str()) else {
+            return Err(InventoryError::NoSuchCircuit {
+                sled: self.name.clone(),
+                circuit: name.clone(),
+            });
+        };
+        if circuit.watts > 0 && self.watts > circuit.watts {
+            return Err(InventoryError::TooManyWatts {
+                sled: self.name.clone(),
+                watts: self.watts,
+                circuit: name.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl PoolSpec {
+    fn check_policy(&self) -> Result<(), InventoryError> {
+        let policy = &self.policy;
+        let warm = &policy.warm;
+        let problem = if policy.max_sleds == Some(0) {
+            "max_sleds is 0, so it would never run a job: leave it out, or pause the pool"
+        } else if policy.max_per_repository == Some(0) {
+            "max_per_repository is 0, so it would never run a job: leave it out"
+        } else if policy.max_sleds.is_some_and(|max| max < policy.min_sleds) {
+            "min_sleds is more than max_sleds: keep fewer, or allow more"
+        } else if policy.weights.iter().any(|(_, weight)| *weight == 0) {
+            "a weight is 0, so its repository would never be served: use 1 or more"
+        } else if warm.max_age_ms < MIN_WARM_MS || warm.idle_ms < MIN_WARM_MS {
+            "warm sleds must be allowed to wait for a minute at least"
+        } else if warm.windows.iter().any(|window| {
+            window.from_minute >= window.to_minute || window.to_minute > 24 * 60 || window.days == 0
+        }) {
+            "a warm window ends before it begins, or has no day: split one over midnight in two"
+        } else {
+            return Ok(());
+        };
+        Err(InventoryError::Policy {
+            pool: self.name.clone(),
+            problem: problem.to_string(),
+        })
+    }
+}
+
+/// Least time that warm sleds may wait, in milliseconds.
+const MIN_WARM_MS: u64 = 60_000;
 
 fn check_name(kind: &'static str, name: &str) -> Result<(), InventoryError> {
     let fits = (1..=MAX_SLED_NAME).contains(&name.len())
@@ -209,10 +332,11 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
     if result.is_ok() {
         apply_hubs(state, inventory);
         apply_pools(state, inventory);
+        apply_circuits(state, inventory);
         apply_sleds(state, now, inventory);
         state.forget_retired();
         jobs::rematch(state, now);
-        state.schedule_due = true;
+        state.due_pools.extend(state.pools.keys());
     }
     fx.reply = Reply::Done(result);
 }
@@ -243,9 +367,10 @@ fn check_claims(state: &State, inventory: &Inventory) -> Result<(), InventoryErr
 fn apply_hubs(state: &mut State, inventory: &Inventory) {
     for name in &inventory.hubs {
         if state.hub_by_name(name).is_none() {
-            let meta = state.meta_mut();
-            let id = HubId(meta.next_hub);
-            meta.next_hub += 1;
+            let id = HubId(state.count(|meta| {
+                meta.next_hub += 1;
+                meta.next_hub - 1
+            }));
             state.hubs.insert(id, Hub { name: name.clone() });
         }
     }
@@ -259,7 +384,7 @@ fn apply_pools(state: &mut State, inventory: &Inventory) {
         };
         let gone = !inventory.pools.iter().any(|spec| spec.name == pool.name);
         if gone != pool.retired
-            && let Some(pool) = state.pools.get_mut(id)
+            && let Some(mut pool) = state.pools.get_mut(id)
         {
             pool.retired = gone;
         }
@@ -281,15 +406,60 @@ fn apply_pools(state: &mut State, inventory: &Inventory) {
             blocked_until: known.and_then(|(_, pool)| pool.blocked_until),
             refusals: known.map_or(0, |(_, pool)| pool.refusals),
             problem: known.and_then(|(_, pool)| pool.problem.clone()),
+            policy: spec.policy.clone(),
+            paused: known.and_then(|(_, pool)| pool.paused.clone()),
         };
-        match known.map(|(id, pool)| (*id, *pool == wanted)) {
+        match known.map(|(id, pool)| (id, *pool == wanted)) {
             Some((_, true)) => {}
             Some((id, false)) => state.pools.insert(id, wanted),
             None => {
-                let meta = state.meta_mut();
-                let id = PoolId(meta.next_pool);
-                meta.next_pool += 1;
+                let id = PoolId(state.count(|meta| {
+                    meta.next_pool += 1;
+                    meta.next_pool - 1
+                }));
                 state.pools.insert(id, wanted);
+            }
+        }
+    }
+}
+
+fn apply_circuits(state: &mut State, inventory: &Inventory) {
+    let ids: Vec<CircuitId> = state.circuits.keys().collect();
+    for id in ids {
+        let Some(circuit) = state.circuits.get(id) else {
+            continue;
+        };
+        let gone = !inventory
+            .circuits
+            .iter()
+            .any(|spec| spec.name == circuit.name);
+        if gone != circuit.retired
+            && let Some(mut circuit) = state.circuits.get_mut(id)
+        {
+            circuit.retired = gone;
+        }
+    }
+    for spec in &inventory.circuits {
+        let wanted = Circuit {
+            name: spec.name.clone(),
+            watts: spec.watts,
+            starts: spec.starts,
+            stagger_ms: spec.stagger_ms,
+            retired: false,
+        };
+        let known = state
+            .circuits
+            .iter()
+            .find(|(_, circuit)| circuit.name == spec.name);
+        match known.map(|(id, circuit)| (id, *circuit == wanted)) {
+            Some((_, true)) => {}
+            Some((id, false)) => state.circuits.insert(id, wanted),
+            None => {
+                let id = CircuitId(state.count(|meta| {
+                    meta.next_circuit += 1;
+                    meta.next_circuit - 1
+                }));
+                state.circuits.insert(id, wanted);
             }
         }
     }
@@ -303,7 +473,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
         };
         let gone = !inventory.sleds.iter().any(|spec| spec.name == sled.name);
         if gone != sled.retired
-            && let Some(sled) = state.sleds.get_mut(id)
+            && let Some(mut sled) = state.sleds.get_mut(id)
         {
             sled.retired = gone;
         }
@@ -314,30 +484,50 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
             .iter()
             .filter_map(|name| state.pool_by_name(name))
             .collect();
+        let circuit = spec.circuit.as_deref();
+        let circuit = circuit.and_then(|name| state.circuit_by_name(name));
         match state.sled_by_name(&spec.name) {
             Some(id) => {
-                let unchanged = state
-                    .sleds
-                    .get(id)
-                    .is_some_and(|sled| sled.mac == spec.mac && sled.pools == pools);
-                if !unchanged && let Some(sled) = state.sleds.get_mut(id) {
+                let unchanged = state.sleds.get(id).is_some_and(|sled| {
+                    sled.mac == spec.mac
+                        && sled.pools == pools
+                        && sled.circuit == circuit
+                        && sled.watts == spec.watts
+                });
+                if !unchanged && let Some(mut sled) = state.sleds.get_mut(id) {
                     sled.mac = spec.mac;
                     sled.pools = pools;
+                    sled.circuit = circuit;
+                    sled.watts = spec.watts;
                 }
+                rewire(state, id, circuit);
             }
             None => {
-                let meta = state.meta_mut();
-                let id = SledId(meta.next_sled);
-                meta.next_sled += 1;
-                state.sleds.insert(id, new_sled(spec, pools, now));
+                let id = SledId(state.count(|meta| {
+                    meta.next_sled += 1;
+                    meta.next_sled - 1
+                }));
+                state.sleds.insert(id, new_sled(spec, pools, circuit, now));
                 state.checks.insert(id, now);
             }
         }
     }
-    state.index_macs();
 }
 
-fn new_sled(spec: &SledSpec, pools: Vec<PoolId>, now: Millis) -> Sled {
+/// The boot under way on a sled draws from its new circuit.
+fn rewire(state: &mut State, id: SledId, circuit: Option<CircuitId>) {
+    let boot = state.sleds.get(id).and_then(|sled| match sled.power {
+        Power::Claimed { boot } => Some(boot),
+        Power::Off { .. } | Power::Unknown { .. } => None,
+    });
+    let under_way = |id: &BootId| state.boots.get(*id).is_some_and(Boot::is_under_way);
+    let boot = boot.filter(under_way);
+    if let Some(mut boot) = boot.and_then(|id| state.boots.derived_mut(id)) {
+        boot.circuit = circuit;
+    }
+}
+
+fn new_sled(spec: &SledSpec, pools: Vec<PoolId>, circuit: Option<CircuitId>, now: Millis) -> Sled {
     Sled {
         name: spec.name.clone(),
         mac: spec.mac,
@@ -352,5 +542,10 @@ fn new_sled(spec: &SledSpec, pools: Vec<PoolId>, now: Millis) -> Sled {
         retired: false,
         power_problem: None,
         last_boot: None,
+        circuit,
+        watts: spec.watts,
+        duty: Duty::InService,
+        hold_until: None,
+        times: StageTimes::default(),
     }
 }

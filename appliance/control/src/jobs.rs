@@ -1,12 +1,15 @@
 //! Jobs: GitHub's word on them, which only ever moves forward.
 
-use alloc::{collections::BTreeSet, format, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
+use core::cmp::Reverse;
 
 use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
-    DeliveryResult, Effects, JobAction, JobReport, Labels, Source, boots,
+    DeliveryResult, Effects, JobAction, JobReport, Labels, Source, boots, explain,
+    index::{jobs::PoolQueue, outbox::Subject},
     rows::{Boot, BootStage, Conclusion, Job, JobState, Pool, Runner},
+    schedule,
     state::State,
 };
 
@@ -32,7 +35,7 @@ pub(crate) fn report(
             audit_no_pool(state, hub, report, fx);
             return DeliveryResult::Ignored;
         }
-        if report.action == JobAction::Queued && state.queued >= state.limits.queue {
+        if report.action == JobAction::Queued && state.jobs.index().queued >= state.limits.queue {
             return DeliveryResult::Full;
         }
         insert(state, now, id, report, pool);
@@ -56,15 +59,14 @@ pub(crate) fn report(
         let detail = format!("job {id} learned from {source:?}");
         state.audit(fx, "audit.job.recovered", None, detail);
     }
-    state.schedule_due = true;
     outcome
 }
 
 fn insert(state: &mut State, now: Millis, id: JobId, report: &JobReport, pool: Option<PoolId>) {
-    let job = Job {
-        repository: report.repository.clone(),
+    let job = state.share_texts(Job {
+        repository: report.repository.as_ref().into(),
         name: report.name.clone(),
-        workflow: report.workflow.clone(),
+        workflow: report.workflow.as_ref().into(),
         run_id: report.run_id,
         run_attempt: report.run_attempt,
         labels: report.labels.clone(),
@@ -75,35 +77,11 @@ fn insert(state: &mut State, now: Millis, id: JobId, report: &JobReport, pool: O
         conclusion: None,
         boot: None,
         taken_by: None,
-    };
+        serving: None,
+    });
     state.jobs.insert(id, job);
-    enqueue(state, id);
-}
-
-fn enqueue(state: &mut State, id: JobId) {
-    let Some(job) = state.jobs.get(id) else {
-        return;
-    };
-    if let (JobState::Queued, Some(pool)) = (job.state, job.pool)
-        && state
-            .queue
-            .entry(pool)
-            .or_default()
-            .insert((job.delivered_at, id))
-    {
-        state.queued += 1;
-    }
-}
-
-fn dequeue(state: &mut State, id: JobId) {
-    let Some(job) = state.jobs.get(id) else {
-        return;
-    };
-    if let Some(pool) = job.pool
-        && let Some(queue) = state.queue.get_mut(&pool)
-        && queue.remove(&(job.delivered_at, id))
-    {
-        state.queued -= 1;
+    if let Some(pool) = pool {
+        schedule::note_arrival(state, now, pool);
     }
 }
 
@@ -122,8 +100,8 @@ fn raise(
     if job.state >= to {
         return;
     }
-    dequeue(state, id);
-    let Some(job) = state.jobs.get_mut(id) else {
+    schedule::release_boot(state, now, id);
+    let Some(mut job) = state.jobs.get_mut(id) else {
         return;
     };
     // `finish` raises to the last state.
@@ -133,8 +111,9 @@ fn raise(
     if let (None, Some((_, name))) = (job.boot, &report.runner) {
         job.taken_by = Some(name.clone());
     }
-    let active = job
-        .boot
+    let boot = job.boot;
+    drop(job);
+    let active = boot
         .and_then(|boot| state.boots.get(boot))
         .is_some_and(Boot::is_under_way);
     if to == JobState::InProgress && !active {
@@ -158,46 +137,43 @@ pub(crate) fn finish(
     conclusion: Conclusion,
     fx: &mut Effects,
 ) {
-    dequeue(state, id);
-    let Some(job) = state.jobs.get_mut(id) else {
-        return;
-    };
-    if job.state == JobState::Completed {
+    let ended = |job: &Job| job.state == JobState::Completed;
+    if state.jobs.get(id).is_none_or(ended) {
         return;
     }
+    schedule::release_boot(state, now, id);
+    let Some(mut job) = state.jobs.get_mut(id) else {
+        return;
+    };
     job.state = JobState::Completed;
     job.completed_at = Some(now);
     job.conclusion = Some(conclusion);
     let boot = job.boot;
-    state.ended_jobs.insert((now, id));
+    drop(job);
     if let Some(boot) = boot {
         boots::job_completed(state, now, boot, fx);
     }
     forget_ended(state);
-    state.schedule_due = true;
 }
 
 /// Ended jobs beyond the bound leave, oldest first. One whose boot goes on
 /// stays for its receipt; there are no more of those than sleds.
 fn forget_ended(state: &mut State) {
-    let surplus = state.ended_jobs.len().saturating_sub(state.limits.history);
-    if surplus == 0 {
-        return;
-    }
-    let running: BTreeSet<JobId> = state
-        .active_boots()
-        .filter_map(|(_, boot)| boot.job)
-        .collect();
-    let old: Vec<(Millis, JobId)> = state
-        .ended_jobs
+    let ended = &state.jobs.index().ended;
+    let surplus = ended.len().saturating_sub(state.limits.history);
+    let goes_on = |id: &JobId| {
+        let boot = state.jobs.get(*id).and_then(|job| job.boot);
+        let boot = boot.and_then(|boot| state.boots.get(boot));
+        boot.is_some_and(|boot| boot.stage != BootStage::Ended)
+    };
+    let old: Vec<JobId> = ended
         .iter()
-        .filter(|(_, id)| !running.contains(id))
+        .map(|(_, id)| *id)
+        .filter(|id| !goes_on(id))
         .take(surplus)
-        .copied()
         .collect();
-    for entry in old {
-        state.ended_jobs.remove(&entry);
-        state.jobs.remove(entry.1);
+    for id in old {
+        state.jobs.remove(id);
     }
 }
 
@@ -212,12 +188,11 @@ fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootI
             && runner.scope.covers(&report.repository)
             && (name.is_empty() || runner.name.as_str() == name.as_ref())
     };
-    state
-        .boots
-        .iter()
-        .rev()
-        .find(|(_, boot)| boot.runner.as_ref().is_some_and(fits))
-        .map(|(id, _)| *id)
+    state.boots.index().of_runner(*runner_id).find(|id| {
+        let boot = state.boots.get(*id);
+        let runner = boot.and_then(|boot| boot.runner.as_ref());
+        runner.is_some_and(fits)
+    })
 }
 
 /// GitHub gave this job to this boot's runner, whichever job it was started for.
@@ -228,52 +203,74 @@ fn bind(state: &mut State, now: Millis, id: JobId, boot_id: BootId) {
     if boot.job.is_some() {
         return;
     }
-    let meant_for = boot.for_job;
-    if let Some(boot) = state.boots.get_mut(boot_id) {
-        boot.job = Some(id);
-        boot.for_job = Some(id);
+    let meant_for = boot.for_job.filter(|meant| *meant != id);
+    let started_for_it = state
+        .jobs
+        .get(id)
+        .and_then(|job| job.serving)
+        .filter(|other| *other != boot_id);
+    schedule::release_boot(state, now, id);
+    if let Some(meant) = meant_for {
+        schedule::release_boot(state, now, meant);
     }
-    if let Some(job) = state.jobs.get_mut(id) {
-        job.boot = Some(boot_id);
-        job.taken_by = None;
-    }
+    let Some(mut job) = state.jobs.get_mut(id) else {
+        return;
+    };
+    job.boot = Some(boot_id);
+    job.taken_by = None;
+    let repository = Arc::clone(&job.repository);
+    drop(job);
+    let Some(mut boot) = state.boots.get_mut(boot_id) else {
+        return;
+    };
+    boot.job = Some(id);
+    boot.for_job = Some(id);
+    boot.repository = Some(repository).filter(|_| boot.is_under_way());
+    let running = boot.stage == BootStage::Running;
+    drop(boot);
     // It has work now: the idle deadline becomes that of a run.
-    if state
-        .boots
-        .get(boot_id)
-        .is_some_and(|boot| boot.stage == BootStage::Running)
-    {
+    if running {
         boots::enter(state, now, boot_id, BootStage::Running);
     }
     // Jobs swap: whoever was started for this one now stands for the other.
-    if meant_for != Some(id) {
-        let swapped = state
-            .active_boots()
-            .find(|(other, boot)| {
-                *other != boot_id && boot.for_job == Some(id) && boot.job.is_none()
-            })
-            .map(|(other, _)| other);
-        if let Some(other) = swapped.and_then(|other| state.boots.get_mut(other)) {
-            other.for_job = meant_for;
+    if let (Some(other), Some(meant)) = (started_for_it, meant_for) {
+        let waits = |job: &Job| job.state == JobState::Queued && job.serving.is_none();
+        let both = state.jobs.get(meant).is_some_and(waits)
+            && state.boots.get(other).is_some_and(Boot::is_spare);
+        if both {
+            schedule::pair(state, now, other, meant);
         }
     }
 }
 
-/// The pool that serves a job: scope covers the repository, labels hold the
-/// job's; the fewest labels win, then the name.
+/// The pool that serves a job: scope covers the repository and labels hold the
+/// job's. A pool that the job names by a label goes first, then the fewest
+/// labels, the highest priority, the default one. A job that asks for nothing
+/// but `self-hosted` goes to a default pool before all others.
 fn match_pool(state: &State, hub: HubId, repository: &str, labels: &Labels) -> Option<PoolId> {
     state
         .pools
         .iter()
         .filter(|(_, pool)| !pool.retired && pool.hub == hub && pool.scope.covers(repository))
         .filter(|(_, pool)| pool.labels.serve(labels))
-        .min_by(|(_, a), (_, b)| (a.labels.len(), &a.name).cmp(&(b.labels.len(), &b.name)))
-        .map(|(id, _)| *id)
+        .min_by_key(|(_, pool)| {
+            let named = labels.iter().any(|label| label == pool.name);
+            let anything = labels.iter().all(|label| label == "self-hosted");
+            (
+                !named,
+                anything && !pool.policy.default,
+                pool.labels.len(),
+                Reverse(pool.policy.priority),
+                !pool.policy.default,
+                &pool.name,
+            )
+        })
+        .map(|(id, _)| id)
 }
 
 /// A job that asks for `self-hosted` and fits nothing is somebody's mistake;
 /// any other is GitHub's own (`ubuntu-latest`, …) and is passed over silently.
-fn audit_no_pool(state: &State, hub: HubId, report: &JobReport, fx: &mut Effects) {
+fn audit_no_pool(state: &mut State, hub: HubId, report: &JobReport, fx: &mut Effects) {
     if !report.labels.iter().any(|label| label == "self-hosted") {
         return;
     }
@@ -303,7 +300,9 @@ fn audit_no_pool(state: &State, hub: HubId, report: &JobReport, fx: &mut Effects
                 .unwrap_or("(the job names none)")
         ),
     };
-    let job = Some(report.id(hub));
+    let id = report.id(hub);
+    let job = Some(id);
+    explain::note_unmatched(state, id, detail.clone());
     fx.audit.push(crate::Audit {
         name: "audit.job.no_pool_match",
         sled: None,
@@ -327,7 +326,7 @@ pub(crate) fn rematch(state: &mut State, now: Millis) {
         .jobs
         .iter()
         .filter(|(_, job)| job.state == JobState::Queued)
-        .map(|(id, _)| *id)
+        .map(|(id, _)| id)
         .collect();
     for id in waiting {
         let Some(job) = state.jobs.get(id) else {
@@ -336,11 +335,10 @@ pub(crate) fn rematch(state: &mut State, now: Millis) {
         let before = job.pool;
         let after = match_pool(state, id.hub, &job.repository, &job.labels);
         if before != after {
-            dequeue(state, id);
-            if let Some(job) = state.jobs.get_mut(id) {
+            schedule::release_boot(state, now, id);
+            if let Some(mut job) = state.jobs.get_mut(id) {
                 job.pool = after;
             }
-            enqueue(state, id);
             // Nobody counts it any more: GitHub says when it is over.
             if after.is_none() {
                 look_up(state, now, id, 0);
@@ -379,13 +377,9 @@ pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
     };
     let effect = crate::Effect::LookUpJob {
         job: id,
-        repository: job.repository.clone(),
+        repository: job.repository.as_ref().into(),
     };
-    let listed = state
-        .outbox
-        .iter()
-        .any(|(_, pending)| pending.effect == effect);
-    if !listed {
+    if state.effects_about(Subject::Job(id)).next().is_none() {
         state.push_effect(now.after(wait_ms), effect);
     }
 }
@@ -429,33 +423,26 @@ const STALE_AT_ONCE: usize = 16;
 
 /// Asks about jobs that wait for longer than GitHub lets them.
 pub(crate) fn ask_stale(state: &mut State, now: Millis) {
-    let stale: Vec<JobId> = state
-        .queue
-        .values()
-        .flat_map(|queue| {
-            queue
-                .iter()
-                .take_while(|(at, _)| now.since(*at) >= STALE_MS)
-                .take(STALE_AT_ONCE)
-        })
-        .map(|(_, id)| *id)
-        .collect();
+    let before = Millis(now.0.saturating_sub(STALE_MS));
+    let of_pool = |queue: &'_ PoolQueue| -> Vec<JobId> {
+        let repositories = queue.waiting_since(before);
+        let jobs = repositories.flat_map(|repository| {
+            queue.unserved_of(repository).take_while(|id| {
+                let job = state.jobs.get(*id);
+                job.is_some_and(|job| job.delivered_at <= before)
+            })
+        });
+        jobs.take(STALE_AT_ONCE).collect()
+    };
+    let pools = state.jobs.index().pools();
+    let stale: Vec<JobId> = pools.flat_map(|(_, queue)| of_pool(queue)).collect();
     for id in stale {
         look_up(state, now, id, 0);
     }
 }
 
-/// How a waiting job looks to people: by the boot that was started for it.
+/// The boot by which people see how far a job is.
 pub(crate) fn serving_boot(state: &State, id: JobId) -> Option<BootId> {
     let job = state.jobs.get(id)?;
-    job.boot.or_else(|| {
-        state
-            .active_boots()
-            .find(|(_, boot)| {
-                boot.for_job == Some(id)
-                    && boot.job.is_none()
-                    && !matches!(boot.stage, BootStage::PoweringOff { .. })
-            })
-            .map(|(boot, _)| boot)
-    })
+    job.boot.or(job.serving)
 }

@@ -1,14 +1,16 @@
 //! Label sets and the rule by which a runner fits a job.
 
-use alloc::{boxed::Box, collections::BTreeSet, string::String};
+use alloc::{collections::BTreeSet, string::String, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+use crate::interner::Interner;
 
 /// A set of labels: lower case, sorted, in one allocation.
 ///
 /// GitHub compares labels without case, so they are folded once here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Labels(Box<str>);
+pub struct Labels(Arc<str>);
 
 impl Labels {
     /// The set of these labels. Labels hold no line break; one that does
@@ -27,7 +29,12 @@ impl Labels {
             }
             joined.push_str(label);
         }
-        Self(joined.into_boxed_str())
+        Self(joined.into())
+    }
+
+    /// The same set, sharing the memory of an equal one.
+    pub(crate) fn shared(self, pool: &mut Interner) -> Self {
+        Self(pool.share(self.0))
     }
 
     /// The labels in order.

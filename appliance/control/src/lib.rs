@@ -18,8 +18,11 @@ mod boots;
 mod deliveries;
 mod effect;
 mod event;
+mod explain;
 #[cfg(test)]
 mod golden;
+mod index;
+mod interner;
 mod inventory;
 mod jobs;
 mod labels;
@@ -27,6 +30,8 @@ mod limits;
 mod netboot;
 mod outcomes;
 mod persist;
+mod placement;
+mod policy;
 mod power;
 mod receipts;
 mod restart;
@@ -46,13 +51,15 @@ pub use event::{
     AgentReply, BootAnswer, BootFile, BootOffer, BootQuestion, DeliveryResult, Event, Hook,
     JobAction, JobReport, Source,
 };
-pub use inventory::{Inventory, InventoryError, PoolSpec, SledSpec};
+pub use explain::Explanation;
+pub use inventory::{CircuitSpec, Inventory, InventoryError, PoolSpec, SledSpec};
 pub use labels::Labels;
 pub use limits::Limits;
 pub use persist::{Change, LoadError, TableId};
+pub use policy::{AGEING_MS, Duty, MintScope, PoolPolicy, StageTimes, WarmPolicy, WarmWindow};
 pub use rows::{
-    Boot, BootImage, BootStage, Conclusion, Hub, Job, JobState, Pending, Pool, Power, Quarantine,
-    Runner, Scope, Sled, Timeline,
+    Boot, BootImage, BootStage, Circuit, Conclusion, Hub, Job, JobState, Pending, Pool, Power,
+    Runner, Scope, Sled, Timeline, Withheld,
 };
 pub use state::State;
 pub use step::step;

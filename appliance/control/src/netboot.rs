@@ -23,21 +23,20 @@ pub(crate) fn answer(
     fx: &mut Effects,
 ) -> BootAnswer {
     match question {
-        BootQuestion::Dhcp { mac, wants_boot } => match state.macs.get(&mac).copied() {
+        BootQuestion::Dhcp { mac, wants_boot } => match state.sleds.index().by_mac(mac) {
             None => BootAnswer::Unknown,
             Some(_) if !wants_boot => BootAnswer::Lease,
             Some(sled) => offer(state, now, sled, fx),
         },
-        BootQuestion::Loader { mac } => match state.macs.get(&mac).copied() {
+        BootQuestion::Loader { mac } => match state.sleds.index().by_mac(mac) {
             None => BootAnswer::Unknown,
             Some(sled) => offer(state, now, sled, fx),
         },
         BootQuestion::File { ticket, file } => fetch(state, now, ticket, file),
         BootQuestion::Image { ticket, digest } => {
             let allowed = state
-                .tickets
-                .get(&ticket)
-                .and_then(|id| state.boots.get(*id))
+                .boot_of_ticket(ticket)
+                .and_then(|id| state.boots.get(id))
                 .is_some_and(|boot| {
                     boot.key.is_some()
                         && boot.image.rootfs.digest == digest
@@ -91,7 +90,7 @@ fn offer(state: &mut State, now: Millis, sled: SledId, fx: &mut Effects) -> Boot
         image: boot.image.clone(),
     };
     if boot.times.dhcp.is_none()
-        && let Some(boot) = state.boots.get_mut(id)
+        && let Some(mut boot) = state.boots.get_mut(id)
     {
         boot.times.dhcp = Some(now);
     }
@@ -99,7 +98,7 @@ fn offer(state: &mut State, now: Millis, sled: SledId, fx: &mut Effects) -> Boot
 }
 
 fn fetch(state: &mut State, now: Millis, ticket: TicketToken, file: BootFile) -> BootAnswer {
-    let Some(id) = state.tickets.get(&ticket).copied() else {
+    let Some(id) = state.boot_of_ticket(ticket) else {
         return BootAnswer::Refused("this boot ticket is not known");
     };
     let Some(boot) = state.boots.get(id) else {
@@ -114,7 +113,7 @@ fn fetch(state: &mut State, now: Millis, ticket: TicketToken, file: BootFile) ->
     };
     if file == BootFile::Kernel
         && boot.times.kernel.is_none()
-        && let Some(boot) = state.boots.get_mut(id)
+        && let Some(mut boot) = state.boots.get_mut(id)
     {
         boot.times.kernel = Some(now);
     }

@@ -46,7 +46,7 @@ pub(crate) fn settle(
         }
         (Effect::PowerOn { boot, .. }, Outcome::PoweredOn(Err(failure))) => {
             // It may have been turned on all the same.
-            if let Some(boot) = state.boots.get_mut(boot) {
+            if let Some(mut boot) = state.boots.get_mut(boot) {
                 boot.replayed = true;
             }
             power_failed(state, now, id, failure, Some(boot), fx);
@@ -68,6 +68,7 @@ pub(crate) fn settle(
             Outcome::Minted(result),
         ) => {
             state.outbox.remove(id);
+            state.mint_due = true;
             let runner = Runner {
                 name,
                 id: None,
@@ -122,7 +123,7 @@ fn deleted_once(state: &mut State, now: Millis, id: EffectId, by_id: bool) {
     let surely = by_id || state.outbox.get(id).is_none_or(|pending| pending.again);
     if surely {
         state.outbox.remove(id);
-    } else if let Some(pending) = state.outbox.get_mut(id) {
+    } else if let Some(mut pending) = state.outbox.get_mut(id) {
         pending.again = true;
         pending.attempts = 0;
         pending.due = now.after(LINGER_MS);
@@ -130,15 +131,16 @@ fn deleted_once(state: &mut State, now: Millis, id: EffectId, by_id: bool) {
 }
 
 fn retry(state: &mut State, now: Millis, id: EffectId, at_least_ms: u64) {
-    let Some(pending) = state.outbox.get_mut(id) else {
+    let Some(mut pending) = state.outbox.get_mut(id) else {
         return;
     };
     pending.attempts = pending.attempts.saturating_add(1);
     let attempts = pending.attempts;
+    drop(pending);
     let wait = state.limits.backoff(attempts).max(at_least_ms);
     if attempts >= MAX_ATTEMPTS {
         state.outbox.remove(id);
-    } else if let Some(pending) = state.outbox.get_mut(id) {
+    } else if let Some(mut pending) = state.outbox.get_mut(id) {
         pending.due = now.after(wait);
     }
 }
@@ -155,7 +157,7 @@ fn power_failed(
         .outbox
         .get(id)
         .and_then(|pending| pending.effect.sled());
-    if let Some(sled) = sled.and_then(|sled| state.sleds.get_mut(sled)) {
+    if let Some(mut sled) = sled.and_then(|sled| state.sleds.get_mut(sled)) {
         sled.power_problem = Some(failure.message.clone());
     }
     if failure.permanent

@@ -7,12 +7,16 @@
 use alloc::vec::Vec;
 
 use messages::{
-    BootId, DecodeError, DeliveryKey, EffectId, HubId, JobId, Millis, PoolId, SignatureBytes,
-    SledId, decode, encode,
+    BootId, CircuitId, DecodeError, DeliveryKey, EffectId, HubId, JobId, Millis, PoolId,
+    SignatureBytes, SledId, decode, encode,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use crate::table::Table;
+use crate::{
+    rows::{self, first},
+    state::MetaRow,
+    table::{Index, Table},
+};
 
 /// The store's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +29,8 @@ pub enum TableId {
     Pools,
     /// Sleds.
     Sleds,
+    /// Circuits.
+    Circuits,
     /// Jobs.
     Jobs,
     /// Boots.
@@ -41,11 +47,12 @@ pub enum TableId {
 
 impl TableId {
     /// Every table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Hubs,
         Self::Pools,
         Self::Sleds,
+        Self::Circuits,
         Self::Jobs,
         Self::Boots,
         Self::Deliveries,
@@ -62,6 +69,7 @@ impl TableId {
             Self::Hubs => "hubs",
             Self::Pools => "pools",
             Self::Sleds => "sleds",
+            Self::Circuits => "circuits",
             Self::Jobs => "jobs",
             Self::Boots => "boots",
             Self::Deliveries => "deliveries",
@@ -112,32 +120,79 @@ pub enum LoadError {
     Foreign(messages::ApplianceId),
 }
 
-/// A row in its first version. A type whose row changed gets an enum of its
-/// own with `V1(Old)` and `V2(New)`: the bytes stay readable.
+/// A stored row: postcard of an append-only `enum { V1(..), V2(..), .. }`.
+pub(crate) trait Row: Sized {
+    fn to_bytes(&self) -> Vec<u8>;
+    fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError>;
+}
+
+/// A row in its first version.
 #[derive(Serialize)]
-enum RecordRef<'a, V> {
+enum FirstRef<'a, V> {
     V1(&'a V),
 }
 
 #[derive(Deserialize)]
-enum Record<V> {
+enum First<V> {
     V1(V),
 }
 
-pub(crate) fn to_bytes<V: Serialize>(row: &V) -> Vec<u8> {
-    encode(&RecordRef::V1(row))
+/// A row in its second version. The first is still read.
+#[derive(Serialize)]
+enum SecondRef<'a, V> {
+    #[expect(dead_code, reason = "it holds the number of the first version")]
+    V1,
+    V2(&'a V),
 }
 
-pub(crate) fn from_bytes<V: DeserializeOwned>(
-    table: TableId,
-    bytes: &[u8],
-) -> Result<V, LoadError> {
-    let Record::V1(row) = decode(bytes).map_err(|source| LoadError::Row {
-        table: table.name(),
-        source,
-    })?;
-    Ok(row)
+#[derive(Deserialize)]
+enum Second<Old, V> {
+    V1(Old),
+    V2(V),
 }
+
+macro_rules! first {
+    ($($row:ty),*) => {$(
+        impl Row for $row {
+            fn to_bytes(&self) -> Vec<u8> {
+                encode(&FirstRef::V1(self))
+            }
+            fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+                let First::V1(row) = decode(bytes)?;
+                Ok(row)
+            }
+        }
+    )*};
+}
+first!(
+    rows::Hub,
+    rows::Job,
+    rows::Boot,
+    rows::Circuit,
+    rows::Pending,
+    Delivery
+);
+
+macro_rules! second {
+    ($($row:ty: $old:ty),*) => {$(
+        impl Row for $row {
+            fn to_bytes(&self) -> Vec<u8> {
+                encode(&SecondRef::V2(self))
+            }
+            fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+                Ok(match decode::<Second<$old, Self>>(bytes)? {
+                    Second::V1(row) => row.into(),
+                    Second::V2(row) => row,
+                })
+            }
+        }
+    )*};
+}
+second!(
+    MetaRow: first::MetaRow,
+    rows::Pool: first::Pool,
+    rows::Sled: first::Sled
+);
 
 /// A key with an order-preserving byte form.
 pub(crate) trait Key: Ord + Copy {
@@ -159,6 +214,7 @@ macro_rules! key {
 }
 key!(
     BootId(u64),
+    CircuitId(u16),
     EffectId(u64),
     HubId(u16),
     PoolId(u32),
@@ -205,8 +261,8 @@ impl Key for JobId {
     }
 }
 
-pub(crate) fn drain<K: Key, V: Serialize>(
-    table: &mut Table<K, V>,
+pub(crate) fn drain<K: Key, V: Row, X: Index<K, V>>(
+    table: &mut Table<K, V, X>,
     id: TableId,
     changes: &mut Vec<Change>,
 ) {
@@ -214,7 +270,7 @@ pub(crate) fn drain<K: Key, V: Serialize>(
         return;
     }
     for key in table.take_changed() {
-        let value = table.get(key).map(to_bytes);
+        let value = table.get(key).map(Row::to_bytes);
         changes.push(Change {
             table: id,
             key: key.to_key(),
@@ -223,15 +279,18 @@ pub(crate) fn drain<K: Key, V: Serialize>(
     }
 }
 
-pub(crate) fn restore<K: Key, V: DeserializeOwned>(
-    table: &mut Table<K, V>,
+/// A stored row by its bytes.
+pub(crate) fn read<K: Key, V: Row>(
     id: TableId,
     key: &[u8],
     value: &[u8],
-) -> Result<(), LoadError> {
+) -> Result<(K, V), LoadError> {
     let key = K::from_key(key).ok_or(LoadError::Key(id.name()))?;
-    table.restore(key, from_bytes(id, value)?);
-    Ok(())
+    let row = V::from_bytes(value).map_err(|source| LoadError::Row {
+        table: id.name(),
+        source,
+    })?;
+    Ok((key, row))
 }
 
 /// The change that adds a receipt's body.

@@ -11,6 +11,7 @@ use crate::{
     Effect, Effects, PowerFailure, PowerReading,
     boots::{self, Off},
     effect::PoweredOn,
+    index::outbox::Subject,
     rows::{BootStage, Power},
     state::State,
 };
@@ -24,10 +25,10 @@ const SETTLE_MS: u64 = 30_000;
 /// Asks for the readings that are due.
 pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
     let due: Vec<(SledId, Generation, u64)> = state
-        .sleds
-        .iter()
-        .filter(|(id, _)| state.checks.get(id).is_none_or(|at| *at <= now))
-        .map(|(id, sled)| (*id, sled.generation, poll_ms(state, &sled.power)))
+        .checks
+        .due(now)
+        .filter_map(|id| Some((id, state.sleds.get(id)?)))
+        .map(|(id, sled)| (id, sled.generation, poll_ms(state, &sled.power)))
         .collect();
     for (sled, generation, wait) in due {
         state.checks.insert(sled, now.after(wait));
@@ -67,7 +68,7 @@ pub(crate) fn read(
     }
     let problem = result.as_ref().err().map(|failure| failure.message.clone());
     if sled.power_problem != problem
-        && let Some(sled) = state.sleds.get_mut(id)
+        && let Some(mut sled) = state.sleds.get_mut(id)
     {
         sled.power_problem.clone_from(&problem);
     }
@@ -88,10 +89,9 @@ pub(crate) fn read(
         }
         (Power::Off { .. }, Err(failure)) => forget_power(state, now, id, &failure.message, fx),
         (Power::Unknown { .. }, Ok(PowerReading::Off)) => {
-            if let Some(sled) = state.sleds.get_mut(id) {
+            if let Some(mut sled) = state.sleds.get_mut(id) {
                 sled.power = Power::Off { since: now };
             }
-            state.schedule_due = true;
         }
         (Power::Unknown { .. }, Ok(PowerReading::On)) => {
             let reason =
@@ -111,7 +111,7 @@ fn restate_unknown(state: &mut State, id: SledId, why: &str) {
         .get(id)
         .is_some_and(|sled| matches!(&sled.power, Power::Unknown { reason, .. } if reason == why));
     if !same
-        && let Some(sled) = state.sleds.get_mut(id)
+        && let Some(mut sled) = state.sleds.get_mut(id)
         && let Power::Unknown { reason, .. } = &mut sled.power
     {
         *reason = why.to_string();
@@ -119,7 +119,7 @@ fn restate_unknown(state: &mut State, id: SledId, why: &str) {
 }
 
 fn forget_power(state: &mut State, now: Millis, id: SledId, why: &str, fx: &mut Effects) {
-    let Some(sled) = state.sleds.get_mut(id) else {
+    let Some(mut sled) = state.sleds.get_mut(id) else {
         return;
     };
     sled.power = Power::Unknown {
@@ -192,9 +192,8 @@ fn end_uncommanded(state: &mut State, now: Millis, id: BootId, fx: &mut Effects)
 /// next try is not under way.
 fn is_commanded(state: &State, now: Millis, sled: SledId) -> bool {
     state
-        .outbox
-        .iter()
-        .any(|(_, pending)| pending.effect.sled() == Some(sled) && pending.due <= now)
+        .effects_about(Subject::Sled(sled))
+        .any(|(_, pending)| pending.due <= now)
 }
 
 /// A power-on was carried out.
@@ -231,13 +230,14 @@ pub(crate) fn powered_on(
     };
     // After a crash in mid-command a sled that is on was turned on by us.
     let ours = done.edge || boot.replayed;
-    let Some(boot) = state.boots.get_mut(id) else {
+    let Some(mut boot) = state.boots.get_mut(id) else {
         return;
     };
     boot.times.power_on = Some(done.at);
     boot.power_edge = done.edge;
     boot.override_confirmed = done.override_confirmed;
     let stage = boot.stage.clone();
+    drop(boot);
     if !ours {
         let reason = "it was on already when Musher came to turn it on";
         boots::fail(state, now, id, reason, Off::Cut, fx);
@@ -259,7 +259,7 @@ pub(crate) fn powered_on(
         .checks
         .insert(sled, now.after(state.limits.power_poll_ms));
     // A sled may be wiped already, and wait for this proof to be given a runner.
-    state.schedule_due = true;
+    state.mint_due = true;
 }
 
 /// Commands the power off. Reading it follows.
@@ -272,12 +272,11 @@ pub(crate) fn cut(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     };
     let (sled, generation) = (boot.sled, boot.generation);
     boots::enter(state, now, id, BootStage::PoweringOff { cuts: cuts + 1 });
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.power_cut = true;
     }
     let pending = state
-        .outbox
-        .iter()
+        .effects_about(Subject::Sled(sled))
         .any(|(_, pending)| pending.effect == Effect::PowerOff { sled, generation });
     if !pending {
         state.push_effect(now, Effect::PowerOff { sled, generation });
@@ -300,7 +299,7 @@ pub(crate) fn cut_again(state: &mut State, now: Millis, id: BootId, cuts: u32, f
         cut(state, now, id, fx);
         return;
     }
-    let Some(boot) = state.boots.get_mut(id) else {
+    let Some(mut boot) = state.boots.get_mut(id) else {
         return;
     };
     boot.deadline = Millis(u64::MAX);
@@ -313,6 +312,7 @@ pub(crate) fn cut_again(state: &mut State, now: Millis, id: BootId, cuts: u32, f
             reason: why.clone(),
         });
     }
+    drop(boot);
     boots::quarantine(state, now, sled, why, fx);
 }
 

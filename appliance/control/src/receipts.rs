@@ -50,10 +50,11 @@ pub(crate) fn make(state: &mut State, now: Millis, id: BootId, fx: &mut Effects)
     let body = ReceiptRecord::V1(receipt).to_bytes();
     let digest = SignedReceipt::chain_hash(&body);
     state.appended.push(persist::receipt(sequence, body));
-    let meta = state.meta_mut();
-    meta.receipts = sequence;
-    meta.last_receipt = digest;
-    if let Some(boot) = state.boots.get_mut(id) {
+    state.count(|meta| {
+        meta.receipts = sequence;
+        meta.last_receipt = digest;
+    });
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.receipt = Some(sequence);
     }
     state.push_effect(now, Effect::SignReceipt { sequence, digest });

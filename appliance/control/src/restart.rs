@@ -6,6 +6,7 @@ use messages::{BootId, Millis};
 
 use crate::{
     Effect, Effects, boots,
+    index::outbox::Subject,
     rows::{BootStage, Power},
     runners,
     state::State,
@@ -26,10 +27,13 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
         .collect();
     for (id, stage) in active {
         let deadline = now.after(boots::stage_ms(state, id, &stage));
-        let turning_on = state.outbox.iter().any(
-            |(_, pending)| matches!(pending.effect, Effect::PowerOn { boot, .. } if boot == id),
-        );
-        if let Some(boot) = state.boots.get_mut(id) {
+        let sled = state.boots.get(id).map(|boot| Subject::Sled(boot.sled));
+        let turning_on = sled.is_some_and(|sled| {
+            state.effects_about(sled).any(
+                |(_, pending)| matches!(pending.effect, Effect::PowerOn { boot, .. } if boot == id),
+            )
+        });
+        if let Some(mut boot) = state.boots.get_mut(id) {
             boot.deadline = deadline;
             // Its agent may have spoken before the command's answer came.
             boot.replayed |= turning_on;
@@ -62,7 +66,11 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
         None,
         format!("{active} boots under way"),
     );
-    state.schedule_due = true;
+    // A start of before may still be drawing its current.
+    for circuit in state.circuits.keys() {
+        state.last_start.insert(circuit, now);
+    }
+    state.due_pools.extend(state.pools.keys());
 }
 
 /// An appliance without a real-time clock may start earlier than it stopped.
@@ -73,10 +81,10 @@ fn forget_future(state: &mut State, now: Millis) {
         .outbox
         .iter()
         .filter(|(_, pending)| pending.due > latest)
-        .map(|(id, _)| *id)
+        .map(|(id, _)| id)
         .collect();
     for id in effects {
-        if let Some(pending) = state.outbox.get_mut(id) {
+        if let Some(mut pending) = state.outbox.get_mut(id) {
             pending.due = now;
         }
     }
@@ -84,10 +92,10 @@ fn forget_future(state: &mut State, now: Millis) {
         .sleds
         .iter()
         .filter(|(_, sled)| matches!(sled.power, Power::Off { since } if since > now))
-        .map(|(id, _)| *id)
+        .map(|(id, _)| id)
         .collect();
     for id in sleds {
-        if let Some(sled) = state.sleds.get_mut(id) {
+        if let Some(mut sled) = state.sleds.get_mut(id) {
             sled.power = Power::Off { since: now };
         }
     }
@@ -95,10 +103,10 @@ fn forget_future(state: &mut State, now: Millis) {
         .pools
         .iter()
         .filter(|(_, pool)| pool.blocked_until.is_some_and(|until| until > latest))
-        .map(|(id, _)| *id)
+        .map(|(id, _)| id)
         .collect();
     for id in pools {
-        if let Some(pool) = state.pools.get_mut(id) {
+        if let Some(mut pool) = state.pools.get_mut(id) {
             pool.blocked_until = Some(now);
         }
     }

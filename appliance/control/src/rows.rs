@@ -3,15 +3,20 @@
 //! The fields are written to disk in this order without names. Never reorder,
 //! remove or insert one: a changed row gets a new version in `persist`.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use messages::{
-    AgentKey, Assurance, BootId, Digest, Generation, HubId, ImageRef, Inventory, JobId, Mac,
-    Millis, Outcome, PoolId, RunEnd, RunnerId, SledId, TicketToken, WipeReport,
+    AgentKey, Assurance, BootId, CircuitId, Digest, Generation, HubId, ImageRef, Inventory, JobId,
+    Mac, Millis, Outcome, PoolId, RunEnd, RunnerId, SledId, TicketToken, WipeReport,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, Labels};
+use crate::{
+    Effect, Labels,
+    policy::{Duty, PoolPolicy, StageTimes},
+};
+
+pub(crate) mod first;
 
 /// Counters and the end of the receipt chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,7 @@ pub(crate) struct Meta {
     pub(crate) next_sled: u32,
     pub(crate) receipts: u64,
     pub(crate) last_receipt: Digest,
+    pub(crate) next_circuit: u16,
 }
 
 /// A configured GitHub App, numbered once.
@@ -100,6 +106,10 @@ pub struct Pool {
     pub refusals: u32,
     /// What GitHub said, for people.
     pub problem: Option<String>,
+    /// How it shares its sleds.
+    pub policy: PoolPolicy,
+    /// A person lets it start nothing, since when and why.
+    pub paused: Option<Withheld>,
 }
 
 /// What we know of a sled's power and what it is doing.
@@ -126,7 +136,7 @@ pub enum Power {
 
 /// Withheld from scheduling until a person acts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quarantine {
+pub struct Withheld {
     /// Since when.
     pub since: Millis,
     /// Evidence and advice, for people.
@@ -147,7 +157,7 @@ pub struct Sled {
     /// Counts its claims.
     pub generation: Generation,
     /// Withheld, and why.
-    pub quarantine: Option<Quarantine>,
+    pub quarantine: Option<Withheld>,
     /// Failed boots since the last good one.
     pub failures: u32,
     /// Left the inventory; gone once it is not claimed.
@@ -156,6 +166,40 @@ pub struct Sled {
     pub power_problem: Option<String>,
     /// Its last boot.
     pub last_boot: Option<BootId>,
+    /// The circuit that feeds it.
+    pub circuit: Option<CircuitId>,
+    /// What it draws at most, in watts.
+    pub watts: u32,
+    /// What people want of it.
+    pub duty: Duty,
+    /// Until this time a failed job leaves it on, for people to look at.
+    pub hold_until: Option<Millis>,
+    /// How long its boots take.
+    pub times: StageTimes,
+}
+
+impl Sled {
+    /// Whether it may be given a boot, as far as people and its record say.
+    #[must_use]
+    pub fn is_in_service(&self) -> bool {
+        self.quarantine.is_none() && !self.retired && self.duty == Duty::InService
+    }
+}
+
+/// What feeds sleds: starts are staggered and watts are bounded, so that jobs
+/// wait rather than trip a breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circuit {
+    /// Name in the inventory.
+    pub name: String,
+    /// Most watts of all sleds that are not proved off; 0 sets no bound.
+    pub watts: u32,
+    /// Most sleds that start at the same time; 0 sets no bound.
+    pub starts: u32,
+    /// Least time between two power-ons, in milliseconds.
+    pub stagger_ms: u64,
+    /// Left the inventory.
+    pub retired: bool,
 }
 
 /// How far a job is, in GitHub's order. Never goes back.
@@ -182,11 +226,11 @@ pub enum Conclusion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// `owner/name`.
-    pub repository: Box<str>,
+    pub repository: Arc<str>,
     /// Name of the job.
     pub name: Box<str>,
     /// Name of the workflow.
-    pub workflow: Box<str>,
+    pub workflow: Arc<str>,
     /// GitHub's workflow run.
     pub run_id: u64,
     /// Attempt of that run.
@@ -207,6 +251,9 @@ pub struct Job {
     pub boot: Option<BootId>,
     /// Name of a runner that is not ours and took it.
     pub taken_by: Option<Box<str>>,
+    /// The boot that was started for it while it waits. Derived from the boots.
+    #[serde(skip)]
+    pub serving: Option<BootId>,
 }
 
 /// Times of a boot's stages.
@@ -322,6 +369,14 @@ pub struct Boot {
     pub power_cut: bool,
     /// Its receipt's place in the chain.
     pub receipt: Option<u64>,
+    /// While it is under way: the repository of the job that it has, or else of
+    /// the one it was started for. Derived from the jobs.
+    #[serde(skip)]
+    pub repository: Option<Arc<str>>,
+    /// While it is under way: the circuit that feeds its sled. Derived from the
+    /// sleds.
+    #[serde(skip)]
+    pub circuit: Option<CircuitId>,
 }
 
 impl Boot {
@@ -344,6 +399,12 @@ impl Boot {
     #[must_use]
     pub const fn is_under_way(&self) -> bool {
         !matches!(self.stage, BootStage::PoweringOff { .. } | BootStage::Ended)
+    }
+
+    /// Whether it is on its way and no job was found for it yet.
+    #[must_use]
+    pub fn is_spare(&self) -> bool {
+        self.for_job.is_none() && self.is_supply()
     }
 
     /// Whether its present runner has this name.

@@ -3,14 +3,19 @@
 //! Minting is the one effect that is not idempotent. So each try has a name of
 //! its own; a name whose minting has no answer is deleted before another is tried.
 
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use messages::{BootId, Millis, PoolId, RunnerId};
+use messages::{BootId, EffectId, Millis, PoolId, RunnerId};
 
 use crate::{
-    Effect, Effects, GithubFailure, Labels, Pending,
+    Effect, Effects, GithubFailure, Labels, MintScope, Pending,
     boots::{self, Off},
-    rows::{Boot, BootStage, Runner},
+    index::outbox::Subject,
+    rows::{Boot, BootStage, Runner, Scope},
     schedule,
     state::State,
 };
@@ -18,28 +23,13 @@ use crate::{
 /// Mints for every sled that is ready, has none under way, and left none
 /// behind: a name whose minting or deleting is unsettled comes first.
 pub(crate) fn mint_ready(state: &mut State, now: Millis, fx: &mut Effects) {
-    let unsettled: BTreeSet<BootId> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| !pending.again)
-        .filter_map(|(_, pending)| match pending.effect {
-            Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Some(boot),
-            Effect::PowerOn { .. }
-            | Effect::PowerOff { .. }
-            | Effect::LookUpJob { .. }
-            | Effect::SignReceipt { .. } => None,
-        })
-        .collect();
-    let ready: Vec<BootId> = state
-        .active_boots()
-        .filter(|(id, boot)| {
-            boot.stage == BootStage::Ready
-                && boot.runner.is_none()
-                && boot.times.power_on.is_some()
-                && !unsettled.contains(id)
-        })
-        .map(|(id, _)| id)
-        .collect();
+    let settled = |id: &BootId| {
+        state
+            .effects_about(Subject::Boot(*id))
+            .all(|(_, pending)| pending.again)
+    };
+    let to_mint = &state.boots.index().to_mint;
+    let ready: Vec<BootId> = to_mint.iter().copied().filter(settled).collect();
     for id in ready {
         let Some(boot) = state.boots.get(id) else {
             continue;
@@ -78,13 +68,17 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
     let Some(sled) = state.sleds.get(boot.sled) else {
         return;
     };
+    let scope = match (pool.policy.mint_scope, &boot.repository) {
+        (MintScope::Repository, Some(repository)) => Scope::Repo(repository.to_string()),
+        (MintScope::Repository, None) | (MintScope::Pool, _) => pool.scope.clone(),
+    };
     let try_number = boot.mints + 1;
     let name = format!("musher-{appliance}-{}-{id}-{try_number}", sled.name);
     // GitHub adds no label by itself to a JIT runner.
     let labels = Labels::new(pool.labels.iter().chain(["self-hosted"]));
     let effect = Effect::Mint {
         hub: pool.hub,
-        scope: pool.scope.clone(),
+        scope: scope.clone(),
         name: name.clone(),
         labels,
         boot: id,
@@ -93,9 +87,9 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
         name,
         id: None,
         hub: pool.hub,
-        scope: pool.scope.clone(),
+        scope,
     };
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.mints = try_number;
         boot.runner = Some(runner);
     }
@@ -120,7 +114,7 @@ pub(crate) fn minted(
     match (result, waiting) {
         (Ok(number), Some((pool, _))) => {
             let detail = format!("{} is runner {number}", runner.name);
-            if let Some(boot) = state.boots.get_mut(id) {
+            if let Some(mut boot) = state.boots.get_mut(id) {
                 boot.runner = Some(Runner {
                     id: Some(number),
                     ..runner
@@ -162,7 +156,7 @@ fn mint_failed(
     let Some((pool, tries)) = waiting else {
         return;
     };
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.runner = None;
     }
     match failure {
@@ -196,8 +190,7 @@ fn push_delete(state: &mut State, now: Millis, id: BootId, runner: Runner) {
         boot: id,
     };
     let listed = state
-        .outbox
-        .iter()
+        .effects_about(Subject::Boot(id))
         .any(|(_, pending)| pending.effect == effect && !pending.again);
     if !listed {
         state.push_effect(now, effect);
@@ -215,8 +208,7 @@ pub(crate) fn delete(state: &mut State, now: Millis, id: BootId) {
     let minting =
         |pending: &Pending| matches!(&pending.effect, Effect::Mint { name: of, .. } if *of == name);
     let due = state
-        .outbox
-        .iter()
+        .effects_about(Subject::Boot(id))
         .find(|(_, pending)| minting(pending))
         .map(|(_, pending)| pending.due);
     match due {
@@ -225,9 +217,10 @@ pub(crate) fn delete(state: &mut State, now: Millis, id: BootId) {
         // Not begun yet, so never: there is nothing to delete.
         Some(_) => {
             state.withdraw_effects(
+                Subject::Boot(id),
                 |effect| matches!(effect, Effect::Mint { name: of, .. } if *of == name),
             );
-            if let Some(boot) = state.boots.get_mut(id) {
+            if let Some(mut boot) = state.boots.get_mut(id) {
                 boot.runner = None;
             }
         }
@@ -249,7 +242,17 @@ const fn took_a_job(boot: &Boot) -> bool {
 /// After a restart: mintings that may have been begun have no outcome any
 /// more. Their names are deleted; each boot mints under a fresh one.
 pub(crate) fn void_mintings(state: &mut State, now: Millis) {
-    for pending in state.withdraw_effects(|effect| matches!(effect, Effect::Mint { .. })) {
+    let mintings: Vec<EffectId> = state
+        .outbox
+        .iter()
+        .filter(|(_, pending)| matches!(pending.effect, Effect::Mint { .. }))
+        .map(|(id, _)| id)
+        .collect();
+    for pending in mintings
+        .into_iter()
+        .filter_map(|id| state.outbox.remove(id))
+        .collect::<Vec<_>>()
+    {
         if let Effect::Mint {
             hub,
             scope,
@@ -271,6 +274,8 @@ pub(crate) fn void_mintings(state: &mut State, now: Millis) {
 
 /// A runner is gone from GitHub.
 pub(crate) fn deleted(state: &mut State, now: Millis, id: BootId, name: &str, fx: &mut Effects) {
+    // A boot may wait for this to mint again.
+    state.mint_due = true;
     let Some(boot) = state.boots.get(id) else {
         return;
     };
@@ -278,8 +283,6 @@ pub(crate) fn deleted(state: &mut State, now: Millis, id: BootId, name: &str, fx
     if idle {
         boots::call_off(state, now, id, "GitHub gave its runner no job", fx);
     }
-    // A boot may wait for this to mint again.
-    state.schedule_due = true;
 }
 
 /// The order's secret is lost (we restarted): that runner is void, and the
@@ -305,10 +308,9 @@ pub(crate) fn order_lost(state: &mut State, now: Millis, id: BootId, fx: &mut Ef
 /// that.
 pub(crate) fn void_runner(state: &mut State, now: Millis, id: BootId) {
     delete(state, now, id);
-    if let Some(boot) = state.boots.get_mut(id) {
+    if let Some(mut boot) = state.boots.get_mut(id) {
         boot.runner = None;
         boot.times.order = None;
     }
     boots::enter(state, now, id, BootStage::Ready);
-    state.schedule_due = true;
 }

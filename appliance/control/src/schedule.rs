@@ -2,128 +2,397 @@
 //!
 //! A JIT runner is not bound to a job: GitHub gives it any queued job that
 //! fits. So jobs are counted, not paired: a pool needs as many boots on their
-//! way as jobs are waiting.
+//! way as jobs are waiting. Each boot stands for one waiting job all the same,
+//! so that shares and caps can be kept and people can be told what happens;
+//! when GitHub decides otherwise the boots and jobs are re-sorted here.
+//!
+//! Only pools whose jobs, boots or sleds changed are looked at.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, sync::Arc, vec::Vec};
 
-use messages::{BootId, JobId, Millis, PoolId, SledId};
+use messages::{BootId, JobId, Millis, PoolId};
 
 use crate::{
-    Effects, boots,
-    rows::{BootStage, Power},
+    Effects, MintScope, boots,
+    index::boots::Share,
+    placement::{self, Hindrance},
+    rows::{Boot, BootStage, Job, Pool},
     runners,
     state::State,
 };
 
-/// Starts boots where demand exceeds supply, calls them off where it is the
-/// other way round, and mints for sleds that are ready.
+/// Rounds in one step: calling one boot off may free what another pool waits
+/// for. What is left then waits for the next event, a second at most.
+const ROUNDS: usize = 4;
+
+/// Sorts waiting jobs and boots on their way, starts boots where demand
+/// exceeds supply, calls them off where it is the other way round, and mints
+/// for sleds that are ready.
 pub(crate) fn run(state: &mut State, now: Millis, fx: &mut Effects) {
-    let pools: Vec<PoolId> = state.pools.keys().collect();
-    for pool in pools {
-        let demand = state
-            .queue
-            .get(&pool)
-            .map_or(0, alloc::collections::BTreeSet::len);
-        let supply = supply(state, pool);
-        if supply.len() > demand {
-            call_off(state, now, &supply, supply.len() - demand, fx);
-        } else if demand > supply.len() && !is_blocked(state, now, pool) {
-            start(state, now, pool, demand - supply.len(), fx);
+    for _ in 0..ROUNDS {
+        let due = take_due(state);
+        if due.is_empty() && !take_mint_due(state) {
+            return;
         }
+        for pool in &due {
+            pair_spares(state, now, *pool);
+            call_off_surplus(state, now, *pool, fx);
+        }
+        start(state, now, &due, fx);
+        runners::mint_ready(state, now, fx);
     }
-    runners::mint_ready(state, now, fx);
 }
 
-fn is_blocked(state: &State, now: Millis, pool: PoolId) -> bool {
-    state
-        .pools
-        .get(pool)
-        .is_none_or(|pool| pool.retired || pool.blocked_until.is_some_and(|until| until > now))
-}
-
-fn supply(state: &State, pool: PoolId) -> Vec<BootId> {
-    state
-        .active_boots()
-        .filter(|(_, boot)| boot.pool == pool && boot.is_supply())
+/// Pools to look at again whatever their rows say, because time passed.
+pub(crate) fn time_passed(state: &mut State, now: Millis) {
+    unblock(state, now);
+    let waiting = state.jobs.index().pools();
+    let waiting: Vec<PoolId> = waiting
+        .filter(|(_, queue)| queue.unserved > 0)
         .map(|(id, _)| id)
-        .collect()
+        .collect();
+    state.due_pools.extend(waiting);
+    let warm: Vec<PoolId> = state
+        .pools
+        .iter()
+        .filter(|(_, pool)| pool.policy.warm != crate::WarmPolicy::default())
+        .map(|(id, _)| id)
+        .collect();
+    state.due_pools.extend(warm);
 }
 
-/// Calls off the boots that have come least far. One whose agent accepted an
-/// order is left alone: GitHub may have given it a job that we do not know of yet.
-fn call_off(state: &mut State, now: Millis, supply: &[BootId], surplus: usize, fx: &mut Effects) {
-    let mut idle: Vec<BootId> = supply
-        .iter()
-        .copied()
-        .filter(|id| {
-            state.boots.get(*id).is_some_and(|boot| match boot.stage {
-                BootStage::PoweringOn
-                | BootStage::Netbooting
-                | BootStage::Wiping
-                | BootStage::Ready
-                | BootStage::Ordered => true,
-                BootStage::Running | BootStage::PoweringOff { .. } | BootStage::Ended => false,
-            })
-        })
-        .collect();
-    idle.sort_by_key(|id| {
-        let progress = state.boots.get(*id).map_or(0, boots::progress);
-        (progress, core::cmp::Reverse(*id))
-    });
-    for id in idle.into_iter().take(surplus) {
-        boots::call_off(state, now, id, "no job waits for it any more", fx);
+fn take_due(state: &mut State) -> BTreeSet<PoolId> {
+    let mut due = core::mem::take(&mut state.due_pools);
+    due.append(&mut state.jobs.index_mut().dirty);
+    due.append(&mut state.boots.index_mut().dirty);
+    due.append(&mut state.sleds.index_mut().dirty);
+    due
+}
+
+fn take_mint_due(state: &mut State) -> bool {
+    let noted = core::mem::take(&mut state.boots.index_mut().mint_due);
+    core::mem::take(&mut state.mint_due) | noted
+}
+
+/// Puts repositories in the order of their turns after what they use changed.
+fn reshare(state: &mut State) {
+    let mut changed = core::mem::take(&mut state.jobs.index_mut().reshared);
+    changed.append(&mut state.boots.index_mut().reshared);
+    for share in changed {
+        let Some(pool) = state.pools.get(share.0) else {
+            continue;
+        };
+        let turn = turn(pool, &share, state.boots.index().usage(&share));
+        state.jobs.index_mut().set_share(&share, turn);
     }
 }
 
-/// Claims up to `wanted` sleds: the ones with fewest failures first, then the
-/// one that was used longest ago.
-fn start(state: &mut State, now: Millis, pool: PoolId, wanted: usize, fx: &mut Effects) {
-    let mut free: Vec<(u32, Millis, SledId)> = state
-        .sleds
-        .iter()
-        .filter_map(|(id, sled)| {
-            let Power::Off { since } = sled.power else {
-                return None;
-            };
-            let fits = sled.pools.contains(&pool)
-                && sled.quarantine.is_none()
-                && !sled.retired
-                && since.after(state.limits.off_dwell_ms) <= now;
-            let used = sled
-                .last_boot
-                .and_then(|boot| state.boots.get(boot))
-                .map_or(Millis(0), |boot| boot.times.claimed);
-            fits.then_some((sled.failures, used, *id))
-        })
-        .collect();
-    free.sort_unstable();
-    // The backlog may be long; what it costs is bounded by the free sleds.
-    free.truncate(wanted);
-    if free.is_empty() {
+/// The share of a repository that is at its cap.
+const AT_CAP: u64 = u64::MAX;
+
+/// What a repository would use with one sled more, over its weight: who has
+/// least for its weight is next.
+fn turn(pool: &Pool, share: &Share, usage: usize) -> u64 {
+    let cap = pool.policy.max_per_repository;
+    if cap.is_some_and(|cap| usage >= cap as usize) {
+        return AT_CAP;
+    }
+    let weight = u64::from(pool.policy.weight(&share.1));
+    ((usage as u64 + 1) << 16) / weight
+}
+
+/// The job whose turn it is, of those that no boot was started for.
+fn next_job(state: &State, pool: PoolId) -> Option<JobId> {
+    let (_, job) = state.jobs.index().pool(pool)?.next(AT_CAP)?;
+    Some(job)
+}
+
+/// Whether GitHub can give this boot's runner a job of `repository`.
+fn may_serve(pool: &Pool, boot: &Boot, repository: &str) -> bool {
+    match (pool.policy.mint_scope, &boot.runner) {
+        (MintScope::Repository, Some(runner)) => runner.scope.covers(repository),
+        (MintScope::Repository, None) | (MintScope::Pool, _) => true,
+    }
+}
+
+/// Boots on their way without a job stand for waiting jobs, in their turns.
+fn pair_spares(state: &mut State, now: Millis, pool_id: PoolId) {
+    loop {
+        reshare(state);
+        let Some((job, boot)) = next_pair(state, pool_id) else {
+            return;
+        };
+        pair(state, now, boot, job);
+    }
+}
+
+fn next_pair(state: &State, pool_id: PoolId) -> Option<(JobId, BootId)> {
+    let job = next_job(state, pool_id)?;
+    let pool = state.pools.get(pool_id)?;
+    let repository = &state.jobs.get(job)?.repository;
+    let mut spares = state.boots.index().spare_of(pool_id);
+    let boot = spares.find(|id| {
+        state
+            .boots
+            .get(*id)
+            .is_some_and(|boot| may_serve(pool, boot, repository))
+    })?;
+    Some((job, boot))
+}
+
+/// From now on this boot is on its way for this job.
+pub(crate) fn pair(state: &mut State, now: Millis, boot_id: BootId, job_id: JobId) {
+    let Some(mut job) = state.jobs.derived_mut(job_id) else {
+        return;
+    };
+    job.serving = Some(boot_id);
+    let repository = job.repository.clone();
+    drop(job);
+    let Some(mut boot) = state.boots.get_mut(boot_id) else {
+        return;
+    };
+    boot.for_job = Some(job_id);
+    boot.repository = Some(repository);
+    let ready = boot.stage == BootStage::Ready;
+    drop(boot);
+    if ready {
+        boots::enter(state, now, boot_id, BootStage::Ready);
+    }
+}
+
+/// The job does not need the boot that was started for it.
+pub(crate) fn release_boot(state: &mut State, now: Millis, job_id: JobId) {
+    let Some(boot_id) = state.jobs.get(job_id).and_then(|job| job.serving) else {
+        return;
+    };
+    if let Some(mut job) = state.jobs.derived_mut(job_id) {
+        job.serving = None;
+    }
+    let Some(mut boot) = state.boots.get_mut(boot_id) else {
+        return;
+    };
+    if boot.job.is_some() || boot.for_job != Some(job_id) {
         return;
     }
-    let mut unserved = unserved_jobs(state, pool, free.len()).into_iter();
-    for (_, _, sled) in free {
-        boots::claim(state, now, sled, pool, unserved.next(), fx);
+    boot.for_job = None;
+    boot.repository = None;
+    let ready = boot.stage == BootStage::Ready;
+    drop(boot);
+    if ready {
+        boots::enter(state, now, boot_id, BootStage::Ready);
     }
 }
 
-/// Waiting jobs that no boot was started for, oldest first.
-fn unserved_jobs(state: &State, pool: PoolId, wanted: usize) -> Vec<JobId> {
-    let served: alloc::collections::BTreeSet<JobId> = state
-        .active_boots()
-        .filter(|(_, boot)| boot.is_supply())
-        .filter_map(|(_, boot)| boot.for_job)
-        .collect();
-    state
-        .queue
-        .get(&pool)
-        .into_iter()
-        .flatten()
-        .map(|(_, id)| *id)
-        .filter(|id| !served.contains(id))
-        .take(wanted)
-        .collect()
+/// The boot will not serve the job it was started for. It remembers which one
+/// that was.
+pub(crate) fn release_job(state: &mut State, boot_id: BootId) {
+    let job_id = state.boots.get(boot_id).and_then(|boot| boot.for_job);
+    let served = |job: &Job| job.serving == Some(boot_id);
+    let Some(job_id) = job_id.filter(|id| state.jobs.get(*id).is_some_and(served)) else {
+        return;
+    };
+    if let Some(mut job) = state.jobs.derived_mut(job_id) {
+        job.serving = None;
+    }
+}
+
+/// Calls off boots that nobody needs: of all that may be, the ones that have
+/// come least far. One whose agent accepted an order is left alone: GitHub may
+/// have given it a job that we do not know of yet.
+fn call_off_surplus(state: &mut State, now: Millis, pool_id: PoolId, fx: &mut Effects) {
+    let keep = warm_target(state, now, pool_id);
+    let spares: Vec<BootId> = state.boots.index().spare_of(pool_id).collect();
+    let warm = |id: &&BootId| {
+        state
+            .boots
+            .get(**id)
+            .is_some_and(|boot| boot.runner.is_none())
+    };
+    let kept: BTreeSet<BootId> = spares.iter().filter(warm).take(keep).copied().collect();
+    for spare in spares.into_iter().filter(|id| !kept.contains(id)) {
+        let mut idle = state.boots.index().idle_of(pool_id);
+        let Some(least) = idle.find(|id| !kept.contains(id)) else {
+            return;
+        };
+        drop(idle);
+        if least != spare && !hand_over(state, now, pool_id, least, spare) {
+            // It serves another scope: the spare goes itself, if it may.
+            if state.boots.index().idle_of(pool_id).any(|id| id == spare) {
+                boots::call_off(state, now, spare, NOT_NEEDED, fx);
+            }
+            continue;
+        }
+        boots::call_off(state, now, least, NOT_NEEDED, fx);
+    }
+}
+
+const NOT_NEEDED: &str = "no job waits for it any more";
+
+/// Lets the boot that has come further serve the other one's job.
+fn hand_over(state: &mut State, now: Millis, pool: PoolId, from: BootId, to: BootId) -> bool {
+    let Some(job_id) = state.boots.get(from).and_then(|boot| boot.for_job) else {
+        return true;
+    };
+    let fits = || {
+        let repository = &state.jobs.get(job_id)?.repository;
+        Some(may_serve(
+            state.pools.get(pool)?,
+            state.boots.get(to)?,
+            repository,
+        ))
+    };
+    if fits() != Some(true) {
+        return false;
+    }
+    release_boot(state, now, job_id);
+    pair(state, now, to, job_id);
+    true
+}
+
+/// Claims sleds for waiting jobs, then for warmth. Among pools that share
+/// sleds the one with the highest priority goes first, then the one that uses
+/// least of what serves it.
+fn start(state: &mut State, now: Millis, due: &BTreeSet<PoolId>, fx: &mut Effects) {
+    let mut open: Vec<PoolId> = due.iter().copied().collect();
+    loop {
+        reshare(state);
+        open.retain(|pool| next_job(state, *pool).is_some());
+        let Some(pool) = open.iter().copied().min_by_key(|id| rank(state, now, *id)) else {
+            break;
+        };
+        match (placement::place(state, now, pool), next_job(state, pool)) {
+            (Ok(sled), Some(job)) => boots::claim(state, now, sled, pool, Some(job), fx),
+            (Err(_), _) | (Ok(_), None) => open.retain(|id| *id != pool),
+        }
+    }
+    for pool in due {
+        let wanted = warm_target(state, now, *pool);
+        let index = state.boots.index();
+        let spares = index.spare_of(*pool).count();
+        for _ in spares..wanted {
+            match placement::place(state, now, *pool) {
+                Ok(sled) => boots::claim(state, now, sled, *pool, None, fx),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// The order among pools: higher priority, least use of its sleds, oldest job.
+fn rank(state: &State, now: Millis, id: PoolId) -> (i64, u64, Millis, PoolId) {
+    let oldest = state
+        .jobs
+        .index()
+        .pool(id)
+        .and_then(|queue| queue.oldest())
+        .unwrap_or(now);
+    let priority = state
+        .pools
+        .get(id)
+        .map_or(0, |pool| pool.policy.priority_now(oldest, now));
+    let sleds = state.sleds.index().in_service_count(id).max(1) as u64;
+    let used = ((state.boots.index().held(id) as u64) << 16) / sleds;
+    (-priority, used, oldest, id)
+}
+
+/// How many sleds of a pool are to be wiped and waiting without a job.
+pub(crate) fn warm_target(state: &State, now: Millis, id: PoolId) -> usize {
+    let Some(pool) = state.pools.get(id) else {
+        return 0;
+    };
+    if pool.retired || pool.paused.is_some() || placement::is_blocked(pool, now) {
+        return 0;
+    }
+    let warm = &pool.policy.warm;
+    let came = state.arrivals.get(&id).map_or(0, |times| {
+        let recent = |at: &&Millis| now.since(**at) < warm.idle_ms;
+        times.iter().filter(recent).count()
+    });
+    warm.count_at(now) as usize + came.min(warm.follow as usize)
+}
+
+/// Notes that a job came, for pools that keep sleds warm after demand.
+pub(crate) fn note_arrival(state: &mut State, now: Millis, id: PoolId) {
+    let follow = state
+        .pools
+        .get(id)
+        .map_or(0, |pool| pool.policy.warm.follow as usize);
+    if follow == 0 {
+        return;
+    }
+    let times = state.arrivals.entry(id).or_default();
+    times.push_back(now);
+    while times.len() > follow {
+        times.pop_front();
+    }
+}
+
+/// Why no boot is started for a waiting job now, by the very rules that would
+/// start one. `None` when nothing stands in its way.
+pub(crate) fn hindrance(state: &State, now: Millis, job: &Job) -> Option<Hindrance> {
+    let pool_id = job.pool?;
+    let pool = state.pools.get(pool_id)?;
+    let share = (pool_id, job.repository.clone());
+    if let Err(hindrance) = placement::place(state, now, pool_id)
+        && hindrance.is_about_pool()
+    {
+        return Some(hindrance);
+    }
+    if turn(pool, &share, state.boots.index().usage(&share)) == AT_CAP {
+        return Some(Hindrance::RepositoryCap(
+            pool.policy.max_per_repository.unwrap_or(0),
+        ));
+    }
+    placement::place(state, now, pool_id).err()
+}
+
+/// Waiting jobs that are likely to start before this one, if nothing else comes.
+pub(crate) fn ahead(state: &State, id: JobId, job: &Job) -> usize {
+    let Some(pool_id) = job.pool else {
+        return 0;
+    };
+    let (Some(pool), Some(queue)) = (state.pools.get(pool_id), state.jobs.index().pool(pool_id))
+    else {
+        return 0;
+    };
+    let usage = |repository: &Arc<str>| {
+        let share = (pool_id, Arc::clone(repository));
+        state.boots.index().usage(&share) as u64
+    };
+    let own = queue
+        .unserved_of(&job.repository)
+        .take_while(|other| *other != id);
+    let own = own.count();
+    let weight = u64::from(pool.policy.weight(&job.repository));
+    let turn = ((usage(&job.repository) + own as u64 + 1) << 16) / weight;
+    let others = queue
+        .repositories()
+        .filter(|(repository, _)| **repository != job.repository)
+        .map(|(repository, waiting)| {
+            let weight = u64::from(pool.policy.weight(repository));
+            let before = (turn.saturating_mul(weight) >> 16).saturating_sub(usage(repository));
+            waiting.min(usize::try_from(before).unwrap_or(usize::MAX))
+        });
+    own + others.sum::<usize>()
+}
+
+/// When a job with so many `ahead` of it is likely to start: sleds come free
+/// as fast as they were taken of late.
+pub(crate) fn expected_start(
+    state: &State,
+    now: Millis,
+    pool: PoolId,
+    ahead: usize,
+) -> Option<Millis> {
+    let busy_ms = *state.busy_ms.get(&pool)?;
+    let sleds = state.sleds.index().in_service_count(pool).max(1) as u64;
+    Some(now.after(busy_ms.saturating_mul(ahead as u64 + 1) / sleds))
+}
+
+/// Notes how long a boot held its sled: a mean in which the last eight weigh most.
+pub(crate) fn note_busy(state: &mut State, pool: PoolId, ms: u64) {
+    let mean = state.busy_ms.entry(pool).or_insert(ms);
+    *mean = (*mean * 7 + ms) / 8;
 }
 
 /// GitHub refused to register a runner for this pool: a person must change
@@ -135,7 +404,7 @@ pub(crate) fn block(
     problem: String,
     fx: &mut Effects,
 ) {
-    let Some(row) = state.pools.get_mut(pool) else {
+    let Some(mut row) = state.pools.get_mut(pool) else {
         return;
     };
     // Sleds that are refused together count once.
@@ -146,6 +415,7 @@ pub(crate) fn block(
     row.blocked_until = Some(now.after(wait));
     let detail = format!("pool {}: {problem}", row.name);
     row.problem = Some(problem);
+    drop(row);
     state.audit(fx, "audit.pool.blocked", None, detail);
 }
 
@@ -155,25 +425,27 @@ pub(crate) fn clear_problem(state: &mut State, pool: PoolId) {
         .pools
         .get(pool)
         .is_some_and(|pool| pool.refusals > 0 || pool.problem.is_some());
-    if troubled && let Some(pool) = state.pools.get_mut(pool) {
-        pool.refusals = 0;
-        pool.blocked_until = None;
-        pool.problem = None;
+    if troubled && let Some(mut row) = state.pools.get_mut(pool) {
+        row.refusals = 0;
+        row.blocked_until = None;
+        row.problem = None;
+        drop(row);
+        state.due_pools.insert(pool);
     }
 }
 
 /// Lets pools try again whose wait is over.
-pub(crate) fn unblock(state: &mut State, now: Millis) {
+fn unblock(state: &mut State, now: Millis) {
     let over: Vec<PoolId> = state
         .pools
         .iter()
         .filter(|(_, pool)| pool.blocked_until.is_some_and(|until| until <= now))
-        .map(|(id, _)| *id)
+        .map(|(id, _)| id)
         .collect();
     for id in over {
-        if let Some(pool) = state.pools.get_mut(id) {
+        if let Some(mut pool) = state.pools.get_mut(id) {
             pool.blocked_until = None;
         }
-        state.schedule_due = true;
+        state.due_pools.insert(id);
     }
 }

@@ -1,22 +1,30 @@
 //! Everything the core knows: stored rows, and indexes derived from them.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
+    sync::Arc,
     vec::Vec,
 };
 
 use messages::{
-    AgentKey, ApplianceId, BootId, DeliveryKey, Digest, EffectId, HubId, JobId, Mac, Millis,
-    PoolId, SledId, TicketToken,
+    AgentKey, ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, HubId, JobId, Mac,
+    Millis, PoolId, SledId, TicketToken,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Effect, Effects, Limits,
-    persist::{self, Change, Delivery, LoadError, TableId},
-    rows::{Boot, BootStage, Hub, Job, JobState, Meta, Pending, Pool, Power, Sled},
-    table::Table,
+    index::{
+        boots::BootIndex,
+        jobs::JobIndex,
+        outbox::{OutboxIndex, Subject},
+        sleds::SledIndex,
+    },
+    interner::Interner,
+    persist::{self, Change, Delivery, LoadError, Row, TableId},
+    rows::{Boot, Circuit, Hub, Job, Meta, Pending, Pool, Power, Sled},
+    table::{Index, Table},
 };
 
 /// The state of one appliance.
@@ -28,34 +36,85 @@ pub struct State {
     meta: Table<(), MetaRow>,
     pub(crate) hubs: Table<HubId, Hub>,
     pub(crate) pools: Table<PoolId, Pool>,
-    pub(crate) sleds: Table<SledId, Sled>,
-    pub(crate) jobs: Table<JobId, Job>,
-    pub(crate) boots: Table<BootId, Boot>,
+    pub(crate) circuits: Table<CircuitId, Circuit>,
+    pub(crate) sleds: Table<SledId, Sled, SledIndex>,
+    pub(crate) jobs: Table<JobId, Job, JobIndex>,
+    pub(crate) boots: Table<BootId, Boot, BootIndex>,
     /// In the order they came: random keys would dirty a page each.
-    pub(crate) deliveries: Table<(Millis, DeliveryKey), Delivery>,
-    pub(crate) outbox: Table<EffectId, Pending>,
+    pub(crate) deliveries: Table<(Millis, DeliveryKey), Delivery, DeliveryKeys>,
+    pub(crate) outbox: Table<EffectId, Pending, OutboxIndex>,
     /// Receipts and signatures made since the last commit.
     pub(crate) appended: Vec<Change>,
+    pub(crate) texts: Interner,
 
-    // Derived, rebuilt by `load`.
-    pub(crate) tickets: BTreeMap<TicketToken, BootId>,
-    pub(crate) macs: BTreeMap<Mac, SledId>,
-    /// Waiting jobs of each pool in the order they came.
-    pub(crate) queue: BTreeMap<PoolId, BTreeSet<(Millis, JobId)>>,
-    pub(crate) queued: usize,
-    pub(crate) delivery_keys: BTreeSet<DeliveryKey>,
-    pub(crate) ended_jobs: BTreeSet<(Millis, JobId)>,
-    pub(crate) ended_boots: BTreeSet<BootId>,
-
-    // Volatile: starts empty after a restart.
+    // Volatile: starts anew after a restart.
     /// When each sled's power is read next.
-    pub(crate) checks: BTreeMap<SledId, Millis>,
+    pub(crate) checks: Checks,
     /// When each boot's agent last spoke.
     pub(crate) heard: BTreeMap<BootId, Millis>,
+    /// When silent agents were last looked for.
+    pub(crate) listened: Millis,
     /// When it was last noted that a sled asked to boot in vain.
     pub(crate) held: BTreeMap<SledId, Millis>,
-    /// Something changed that may let the scheduler act.
-    pub(crate) schedule_due: bool,
+    /// When each circuit last started a sled.
+    pub(crate) last_start: BTreeMap<CircuitId, Millis>,
+    /// When the last jobs came, in pools that keep sleds warm after demand.
+    pub(crate) arrivals: BTreeMap<PoolId, VecDeque<Millis>>,
+    /// How long boots of each pool held their sleds of late, in milliseconds.
+    pub(crate) busy_ms: BTreeMap<PoolId, u64>,
+    /// Jobs that fit no pool, and why.
+    pub(crate) unmatched: VecDeque<(JobId, String)>,
+    /// Pools to look at for another reason than their rows.
+    pub(crate) due_pools: BTreeSet<PoolId>,
+    /// A minting may be possible that was not.
+    pub(crate) mint_due: bool,
+}
+
+/// When each sled's power is read next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Checks {
+    times: BTreeMap<SledId, Millis>,
+    order: BTreeSet<(Millis, SledId)>,
+}
+
+impl Checks {
+    pub(crate) fn insert(&mut self, sled: SledId, at: Millis) {
+        self.remove(&sled);
+        self.times.insert(sled, at);
+        self.order.insert((at, sled));
+    }
+
+    pub(crate) fn remove(&mut self, sled: &SledId) {
+        if let Some(at) = self.times.remove(sled) {
+            self.order.remove(&(at, *sled));
+        }
+    }
+
+    pub(crate) fn due(&self, now: Millis) -> impl Iterator<Item = SledId> {
+        self.order
+            .range(..=(now, SledId(u32::MAX)))
+            .map(|(_, sled)| *sled)
+    }
+}
+
+/// Delivery ids, whenever they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeliveryKeys(BTreeSet<DeliveryKey>);
+
+impl DeliveryKeys {
+    pub(crate) fn contains(&self, key: DeliveryKey) -> bool {
+        self.0.contains(&key)
+    }
+}
+
+impl Index<(Millis, DeliveryKey), Delivery> for DeliveryKeys {
+    fn add(&mut self, (_, key): (Millis, DeliveryKey), _row: &Delivery) {
+        self.0.insert(key);
+    }
+
+    fn remove(&mut self, (_, key): (Millis, DeliveryKey), _row: &Delivery) {
+        self.0.remove(&key);
+    }
 }
 
 /// The meta row also names its appliance, so that a copied state directory
@@ -79,6 +138,7 @@ impl State {
             next_sled: 1,
             receipts: 0,
             last_receipt: Digest([0; 32]),
+            next_circuit: 1,
         };
         state.meta.insert((), MetaRow { appliance, meta });
         state
@@ -91,23 +151,24 @@ impl State {
             meta: Table::new(),
             hubs: Table::new(),
             pools: Table::new(),
+            circuits: Table::new(),
             sleds: Table::new(),
             jobs: Table::new(),
             boots: Table::new(),
             deliveries: Table::new(),
             outbox: Table::new(),
             appended: Vec::new(),
-            tickets: BTreeMap::new(),
-            macs: BTreeMap::new(),
-            queue: BTreeMap::new(),
-            queued: 0,
-            delivery_keys: BTreeSet::new(),
-            ended_jobs: BTreeSet::new(),
-            ended_boots: BTreeSet::new(),
-            checks: BTreeMap::new(),
+            texts: Interner::default(),
+            checks: Checks::default(),
             heard: BTreeMap::new(),
+            listened: Millis(0),
             held: BTreeMap::new(),
-            schedule_due: true,
+            last_start: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            busy_ms: BTreeMap::new(),
+            unmatched: VecDeque::new(),
+            due_pools: BTreeSet::new(),
+            mint_due: true,
         }
     }
 
@@ -124,14 +185,15 @@ impl State {
         for (table, key, value) in rows {
             let (key, value) = (key.as_slice(), value.as_slice());
             match table {
-                TableId::Meta => persist::restore(&mut state.meta, table, key, value)?,
-                TableId::Hubs => persist::restore(&mut state.hubs, table, key, value)?,
-                TableId::Pools => persist::restore(&mut state.pools, table, key, value)?,
-                TableId::Sleds => persist::restore(&mut state.sleds, table, key, value)?,
-                TableId::Jobs => persist::restore(&mut state.jobs, table, key, value)?,
-                TableId::Boots => persist::restore(&mut state.boots, table, key, value)?,
-                TableId::Deliveries => persist::restore(&mut state.deliveries, table, key, value)?,
-                TableId::Outbox => persist::restore(&mut state.outbox, table, key, value)?,
+                TableId::Meta => restore(&mut state.meta, table, key, value)?,
+                TableId::Hubs => restore(&mut state.hubs, table, key, value)?,
+                TableId::Pools => restore(&mut state.pools, table, key, value)?,
+                TableId::Circuits => restore(&mut state.circuits, table, key, value)?,
+                TableId::Sleds => restore(&mut state.sleds, table, key, value)?,
+                TableId::Jobs => state.restore_job(table, key, value)?,
+                TableId::Boots => restore(&mut state.boots, table, key, value)?,
+                TableId::Deliveries => restore(&mut state.deliveries, table, key, value)?,
+                TableId::Outbox => restore(&mut state.outbox, table, key, value)?,
                 TableId::Receipts | TableId::Signatures => {}
             }
         }
@@ -141,43 +203,53 @@ impl State {
         if row.appliance != appliance {
             return Err(LoadError::Foreign(row.appliance));
         }
-        state.rebuild_indexes();
+        state.derive();
         Ok(state)
     }
 
-    fn rebuild_indexes(&mut self) {
-        self.index_macs();
-        for (id, boot) in self.boots.iter() {
-            self.tickets.insert(boot.ticket, *id);
-            if boot.stage == BootStage::Ended {
-                self.ended_boots.insert(*id);
-            }
-        }
-        for (id, job) in self.jobs.iter() {
-            match (job.state, job.pool) {
-                (JobState::Queued, Some(pool)) => {
-                    self.queue
-                        .entry(pool)
-                        .or_default()
-                        .insert((job.delivered_at, *id));
-                    self.queued += 1;
-                }
-                (JobState::Completed, _) => {
-                    self.ended_jobs
-                        .insert((job.completed_at.unwrap_or(job.delivered_at), *id));
-                }
-                (JobState::Queued | JobState::InProgress, _) => {}
-            }
-        }
-        self.delivery_keys = self.deliveries.keys().map(|(_, key)| key).collect();
+    fn restore_job(&mut self, table: TableId, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
+        let (id, job) = persist::read(table, key, value)?;
+        let job = self.share_texts(job);
+        self.jobs.restore(id, job);
+        Ok(())
     }
 
-    pub(crate) fn index_macs(&mut self) {
-        self.macs = self
-            .sleds
-            .iter()
-            .map(|(id, sled)| (sled.mac, *id))
-            .collect();
+    /// Lets a job's texts share the memory of equal ones.
+    pub(crate) fn share_texts(&mut self, job: Job) -> Job {
+        Job {
+            repository: self.texts.share(job.repository),
+            workflow: self.texts.share(job.workflow),
+            labels: job.labels.shared(&mut self.texts),
+            ..job
+        }
+    }
+
+    /// Fills in what rows of one table take from another.
+    fn derive(&mut self) {
+        let sleds: Vec<SledId> = self.sleds.keys().collect();
+        for id in sleds {
+            self.checks.insert(id, Millis(1));
+        }
+        let active: Vec<BootId> = self.boots.index().active.iter().copied().collect();
+        for id in active {
+            let under_way = self.boots.get(id).filter(|boot| boot.is_under_way());
+            let Some(boot) = under_way else {
+                continue;
+            };
+            let circuit = self.sleds.get(boot.sled).and_then(|sled| sled.circuit);
+            let job = boot.job.or(boot.for_job);
+            let repository = job
+                .and_then(|job| self.jobs.get(job))
+                .map(|job| Arc::clone(&job.repository));
+            let serves = boot.for_job.filter(|_| boot.is_supply());
+            if let Some(mut boot) = self.boots.derived_mut(id) {
+                boot.circuit = circuit;
+                boot.repository = repository;
+            }
+            if let Some(mut job) = serves.and_then(|job| self.jobs.derived_mut(job)) {
+                job.serving = Some(id);
+            }
+        }
     }
 
     /// Everything that changed since the last call, to be committed as one
@@ -187,6 +259,7 @@ impl State {
         persist::drain(&mut self.meta, TableId::Meta, &mut changes);
         persist::drain(&mut self.hubs, TableId::Hubs, &mut changes);
         persist::drain(&mut self.pools, TableId::Pools, &mut changes);
+        persist::drain(&mut self.circuits, TableId::Circuits, &mut changes);
         persist::drain(&mut self.sleds, TableId::Sleds, &mut changes);
         persist::drain(&mut self.jobs, TableId::Jobs, &mut changes);
         persist::drain(&mut self.boots, TableId::Boots, &mut changes);
@@ -199,9 +272,32 @@ impl State {
     /// outcome is stepped: the caller knows which ones it has begun.
     pub fn due_effects(&self, now: Millis) -> impl Iterator<Item = (EffectId, &Effect)> {
         self.outbox
-            .iter()
-            .filter(move |(_, pending)| pending.due <= now)
-            .map(|(id, pending)| (*id, &pending.effect))
+            .index()
+            .due
+            .range(..=(now, EffectId(u64::MAX)))
+            .filter_map(|(_, id)| self.outbox.get(*id).map(|pending| (*id, &pending.effect)))
+    }
+
+    /// The first time after `last`, the time of the last tick, at which a tick
+    /// or an effect is due. What was due by then was ticked and begun.
+    #[must_use]
+    pub fn next_wake_after(&self, last: Millis) -> Option<Millis> {
+        let from = last.after(1);
+        let effect = first_from(&self.outbox.index().due, (from, EffectId(0)));
+        let check = first_from(&self.checks.order, (from, SledId(0)));
+        let deadline = first_from(&self.boots.index().deadlines, (from, BootId(0)));
+        let blocked = self.pools.iter().filter_map(|(_, pool)| pool.blocked_until);
+        let blocked = blocked.filter(|at| *at > last).min();
+        let dwell = self.limits.off_dwell_ms;
+        let since = Millis(from.0.saturating_sub(dwell));
+        let dwell = first_from(&self.sleds.index().off_since, (since, SledId(0)))
+            .map(|since| since.after(dwell))
+            .filter(|_| self.jobs.index().queued > 0);
+        [effect, check, deadline, blocked, dwell]
+            .into_iter()
+            .flatten()
+            .filter(|at| at.0 != u64::MAX)
+            .min()
     }
 
     /// When a [`Event::Tick`](crate::Event::Tick) or an effect is due next. It
@@ -209,42 +305,15 @@ impl State {
     /// that waits for it uses [`State::next_wake_after`].
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
-        self.wakes().min()
-    }
-
-    /// The first time after `last`, the time of the last tick, at which a tick
-    /// or an effect is due. What was due by then was ticked and begun.
-    #[must_use]
-    pub fn next_wake_after(&self, last: Millis) -> Option<Millis> {
-        self.wakes().filter(|at| *at > last).min()
-    }
-
-    fn wakes(&self) -> impl Iterator<Item = Millis> {
-        let effects = self.outbox.iter().map(|(_, pending)| pending.due);
-        let checks = self.checks.values().copied();
-        let unchecked = self.sleds.keys().filter(|id| !self.checks.contains_key(id));
-        let deadlines = self.active_boots().map(|(_, boot)| boot.deadline);
-        let blocked = self.pools.iter().filter_map(|(_, pool)| pool.blocked_until);
-        let dwell = self.sleds.iter().filter_map(|(_, sled)| match sled.power {
-            Power::Off { since } => Some(since.after(self.limits.off_dwell_ms)),
-            Power::Unknown { .. } | Power::Claimed { .. } => None,
-        });
-        let dwell = dwell.filter(|_| self.queued > 0);
-        effects
-            .chain(checks)
-            .chain(unchecked.map(|_| Millis(1)))
-            .chain(deadlines)
-            .chain(blocked)
-            .chain(dwell)
-            .filter(|at| at.0 != u64::MAX)
+        self.next_wake_after(Millis(0))
     }
 
     /// Boots that are not ended, with their ids.
     pub(crate) fn active_boots(&self) -> impl Iterator<Item = (BootId, &Boot)> {
-        self.sleds.iter().filter_map(|(_, sled)| match sled.power {
-            Power::Claimed { boot } => self.boots.get(boot).map(|row| (boot, row)),
-            Power::Off { .. } | Power::Unknown { .. } => None,
-        })
+        let active = &self.boots.index().active;
+        active
+            .iter()
+            .filter_map(|id| self.boots.get(*id).map(|row| (*id, row)))
     }
 
     pub(crate) fn meta(&self) -> &Meta {
@@ -255,19 +324,21 @@ impl State {
             .meta
     }
 
-    pub(crate) fn meta_mut(&mut self) -> &mut Meta {
-        &mut self
+    /// Changes the counters.
+    pub(crate) fn count<T>(&mut self, change: impl FnOnce(&mut Meta) -> T) -> T {
+        let mut row = self
             .meta
             .get_mut(())
-            .expect("the meta row exists from the start")
-            .meta
+            .expect("the meta row exists from the start");
+        change(&mut row.meta)
     }
 
     /// Puts an effect into the outbox, due at `due`.
     pub(crate) fn push_effect(&mut self, due: Millis, effect: Effect) -> EffectId {
-        let meta = self.meta_mut();
-        let id = EffectId(meta.next_effect);
-        meta.next_effect += 1;
+        let id = EffectId(self.count(|meta| {
+            meta.next_effect += 1;
+            meta.next_effect - 1
+        }));
         self.outbox.insert(
             id,
             Pending {
@@ -280,13 +351,27 @@ impl State {
         id
     }
 
-    /// Takes effects out of the outbox that are not wanted any more.
-    pub(crate) fn withdraw_effects(&mut self, unwanted: impl Fn(&Effect) -> bool) -> Vec<Pending> {
+    /// Effects about one subject, oldest first.
+    pub(crate) fn effects_about(
+        &self,
+        subject: Subject,
+    ) -> impl Iterator<Item = (EffectId, &Pending)> {
+        self.outbox
+            .index()
+            .about(subject)
+            .filter_map(|id| self.outbox.get(id).map(|pending| (id, pending)))
+    }
+
+    /// Takes effects about `subject` out of the outbox that are not wanted any more.
+    pub(crate) fn withdraw_effects(
+        &mut self,
+        subject: Subject,
+        unwanted: impl Fn(&Effect) -> bool,
+    ) -> Vec<Pending> {
         let ids: Vec<EffectId> = self
-            .outbox
-            .iter()
+            .effects_about(subject)
             .filter(|(_, pending)| unwanted(&pending.effect))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         ids.into_iter()
             .filter_map(|id| self.outbox.remove(id))
@@ -297,43 +382,51 @@ impl State {
         self.hubs
             .iter()
             .find(|(_, hub)| hub.name == name)
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
     }
 
     pub(crate) fn pool_by_name(&self, name: &str) -> Option<PoolId> {
         self.pools
             .iter()
             .find(|(_, pool)| pool.name == name && !pool.retired)
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
+    }
+
+    pub(crate) fn circuit_by_name(&self, name: &str) -> Option<CircuitId> {
+        self.circuits
+            .iter()
+            .find(|(_, circuit)| circuit.name == name && !circuit.retired)
+            .map(|(id, _)| id)
     }
 
     pub(crate) fn sled_by_name(&self, name: &str) -> Option<SledId> {
-        self.sleds
-            .iter()
-            .find(|(_, sled)| sled.name == name)
-            .map(|(id, _)| *id)
+        self.sleds.index().names.get(name).copied()
     }
 
     /// Drops pools and sleds that left the inventory and that nothing needs.
     pub(crate) fn forget_retired(&mut self) {
-        let sleds: Vec<SledId> = self
-            .sleds
-            .iter()
-            .filter(|(_, sled)| sled.retired && !matches!(sled.power, Power::Claimed { .. }))
-            .map(|(id, _)| *id)
+        let retired = self.sleds.index().retired.iter().copied();
+        let sleds: Vec<SledId> = retired
+            .filter(|id| {
+                let sled = self.sleds.get(*id);
+                sled.is_some_and(|sled| !matches!(sled.power, Power::Claimed { .. }))
+            })
             .collect();
         for id in sleds {
             self.sleds.remove(id);
             self.checks.remove(&id);
             self.held.remove(&id);
         }
-        self.index_macs();
+        let retired = |pool: &Pool| pool.retired;
+        if !self.pools.iter().any(|(_, pool)| retired(pool)) {
+            return;
+        }
         let named: BTreeSet<PoolId> = self.boots.iter().map(|(_, boot)| boot.pool).collect();
         let pools: Vec<PoolId> = self
             .pools
             .iter()
-            .filter(|(id, pool)| pool.retired && !named.contains(id))
-            .map(|(id, _)| *id)
+            .filter(|(id, pool)| retired(pool) && !named.contains(id))
+            .map(|(id, _)| id)
             .collect();
         for id in pools {
             self.pools.remove(id);
@@ -395,14 +488,20 @@ impl State {
     /// The network card of the sled that a boot ticket was made for.
     #[must_use]
     pub fn ticket_mac(&self, ticket: TicketToken) -> Option<Mac> {
-        let boot = self.boots.get(*self.tickets.get(&ticket)?)?;
+        let boot = self.boots.get(self.boot_of_ticket(ticket)?)?;
         self.sleds.get(boot.sled).map(|sled| sled.mac)
+    }
+
+    pub(crate) fn boot_of_ticket(&self, ticket: TicketToken) -> Option<BootId> {
+        self.boots.index().tickets.get(&ticket).copied()
     }
 
     /// Whether this key redeemed this boot ticket.
     #[must_use]
     pub fn redeemed_by(&self, ticket: TicketToken, key: AgentKey) -> bool {
-        let boot = self.tickets.get(&ticket).and_then(|id| self.boots.get(*id));
+        let boot = self
+            .boot_of_ticket(ticket)
+            .and_then(|id| self.boots.get(id));
         boot.is_some_and(|boot| boot.key == Some(key))
     }
 
@@ -424,17 +523,17 @@ impl State {
 
     /// Sleds and boots for invariant checks in simulation.
     pub fn sleds(&self) -> impl Iterator<Item = (SledId, &Sled)> {
-        self.sleds.iter().map(|(id, sled)| (*id, sled))
+        self.sleds.iter()
     }
 
     /// Boots kept, oldest first.
     pub fn boots(&self) -> impl Iterator<Item = (BootId, &Boot)> {
-        self.boots.iter().map(|(id, boot)| (*id, boot))
+        self.boots.iter()
     }
 
     /// Jobs kept.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        self.jobs.iter().map(|(id, job)| (*id, job))
+        self.jobs.iter()
     }
 
     /// A boot.
@@ -448,4 +547,20 @@ impl State {
     pub fn receipt_head(&self) -> (u64, Digest) {
         (self.meta().receipts, self.meta().last_receipt)
     }
+}
+
+fn restore<K: persist::Key, V: Row, X: Index<K, V>>(
+    table: &mut Table<K, V, X>,
+    id: TableId,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), LoadError> {
+    let (key, row) = persist::read(id, key, value)?;
+    table.restore(key, row);
+    Ok(())
+}
+
+/// The time of the first entry from `from` on.
+fn first_from<T: Ord>(times: &BTreeSet<(Millis, T)>, from: (Millis, T)) -> Option<Millis> {
+    times.range(from..).next().map(|(at, _)| *at)
 }

@@ -6,7 +6,7 @@ use messages::{BootId, Millis, SledId};
 
 use crate::{
     Effects, Event, agents, boots, deliveries, effect::Reply, inventory, netboot, outcomes, power,
-    restart, rows::Quarantine, schedule, state::State,
+    restart, rows::Withheld, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -52,18 +52,15 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
             fx.reply = Reply::Done(result);
         }
     }
-    if state.schedule_due {
-        state.schedule_due = false;
-        schedule::run(state, now, fx);
-    }
+    schedule::run(state, now, fx);
 }
 
 fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     power::ask_due(state, now, fx);
-    let missed: Vec<BootId> = state
-        .active_boots()
-        .filter(|(_, boot)| boot.deadline <= now)
-        .map(|(id, _)| id)
+    let deadlines = &state.boots.index().deadlines;
+    let missed: Vec<BootId> = deadlines
+        .range(..=(now, BootId(u64::MAX)))
+        .map(|(_, id)| *id)
         .collect();
     for id in missed {
         boots::deadline_missed(state, now, id, fx);
@@ -71,9 +68,7 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     boots::miss_silent_agents(state, now, fx);
     deliveries::forget_old(state, now);
     crate::jobs::ask_stale(state, now);
-    schedule::unblock(state, now);
-    // Dwell times and backoffs end with time alone.
-    state.schedule_due |= state.queued > 0;
+    schedule::time_passed(state, now);
 }
 
 fn release(
@@ -85,8 +80,8 @@ fn release(
     let id: SledId = state
         .sled_by_name(name)
         .ok_or_else(|| crate::InventoryError::NoSuchSled(name.into()))?;
-    if let Some(sled) = state.sleds.get_mut(id) {
-        let was: Option<Quarantine> = sled.quarantine.take();
+    if let Some(mut sled) = state.sleds.get_mut(id) {
+        let was: Option<Withheld> = sled.quarantine.take();
         sled.failures = 0;
         let detail = was.map_or_else(alloc::string::String::new, |q| q.reason);
         fx.audit.push(crate::Audit {
@@ -99,6 +94,5 @@ fn release(
     }
     power::try_off_again(state, now, id, fx);
     state.checks.insert(id, now);
-    state.schedule_due = true;
     Ok(())
 }

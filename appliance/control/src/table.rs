@@ -1,51 +1,93 @@
-//! A map that remembers which rows changed since the last commit.
+//! A map that remembers which rows changed since the last commit, and keeps an
+//! index of them that can never be forgotten: it follows every change.
 
-use alloc::collections::{BTreeMap, BTreeSet, btree_map};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+};
+use core::ops::{Deref, DerefMut};
+
+/// What is derived from a table's rows. A row is taken out before it changes
+/// and put back after, so an index is a function of the rows alone.
+pub(crate) trait Index<K, V> {
+    /// Takes a row in.
+    fn add(&mut self, key: K, row: &V);
+    /// Takes a row out that was added just like this.
+    fn remove(&mut self, key: K, row: &V);
+}
+
+/// A table that is only ever asked by key.
+impl<K, V> Index<K, V> for () {
+    fn add(&mut self, _key: K, _row: &V) {}
+    fn remove(&mut self, _key: K, _row: &V) {}
+}
 
 /// Rows by key, with the keys changed since [`Table::take_changed`].
 #[derive(Clone, Debug)]
-pub(crate) struct Table<K, V> {
-    rows: BTreeMap<K, V>,
+pub(crate) struct Table<K, V, X = ()> {
+    rows: BTreeMap<K, Box<V>>,
     changed: BTreeSet<K>,
+    index: X,
 }
 
-impl<K: Ord + Copy, V> Table<K, V> {
-    pub(crate) const fn new() -> Self {
+impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
+    pub(crate) fn new() -> Self
+    where
+        X: Default,
+    {
         Self {
             rows: BTreeMap::new(),
             changed: BTreeSet::new(),
+            index: X::default(),
         }
     }
 
     pub(crate) fn get(&self, key: K) -> Option<&V> {
-        self.rows.get(&key)
+        self.rows.get(&key).map(Box::as_ref)
     }
 
     /// The row, marked as changed: call it only to change the row.
-    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<RowMut<'_, K, V, X>> {
+        if self.rows.contains_key(&key) {
+            self.changed.insert(key);
+        }
+        self.derived_mut(key)
+    }
+
+    /// The row, for a change of fields that are not stored.
+    pub(crate) fn derived_mut(&mut self, key: K) -> Option<RowMut<'_, K, V, X>> {
         let row = self.rows.get_mut(&key)?;
-        self.changed.insert(key);
-        Some(row)
+        self.index.remove(key, row);
+        Some(RowMut {
+            key,
+            row,
+            index: &mut self.index,
+        })
     }
 
     pub(crate) fn insert(&mut self, key: K, row: V) {
-        self.rows.insert(key, row);
         self.changed.insert(key);
+        self.restore(key, row);
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<V> {
         let row = self.rows.remove(&key)?;
+        self.index.remove(key, &row);
         self.changed.insert(key);
-        Some(row)
+        Some(*row)
     }
 
     /// Puts back a row that is on disk already.
     pub(crate) fn restore(&mut self, key: K, row: V) {
-        self.rows.insert(key, row);
+        if let Some(before) = self.rows.remove(&key) {
+            self.index.remove(key, &before);
+        }
+        self.index.add(key, &row);
+        self.rows.insert(key, Box::new(row));
     }
 
-    pub(crate) fn iter(&self) -> btree_map::Iter<'_, K, V> {
-        self.rows.iter()
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (K, &V)> {
+        self.rows.iter().map(|(key, row)| (*key, row.as_ref()))
     }
 
     pub(crate) fn keys(&self) -> impl DoubleEndedIterator<Item = K> + '_ {
@@ -56,11 +98,47 @@ impl<K: Ord + Copy, V> Table<K, V> {
         self.rows.len()
     }
 
+    /// What is derived from the rows.
+    pub(crate) const fn index(&self) -> &X {
+        &self.index
+    }
+
+    /// The same, to take out what it noted.
+    pub(crate) const fn index_mut(&mut self) -> &mut X {
+        &mut self.index
+    }
+
     pub(crate) fn has_changes(&self) -> bool {
         !self.changed.is_empty()
     }
 
     pub(crate) fn take_changed(&mut self) -> BTreeSet<K> {
         core::mem::take(&mut self.changed)
+    }
+}
+
+/// A row being changed. The index takes it in again when this is dropped.
+pub(crate) struct RowMut<'a, K: Copy, V, X: Index<K, V>> {
+    key: K,
+    row: &'a mut V,
+    index: &'a mut X,
+}
+
+impl<K: Copy, V, X: Index<K, V>> Deref for RowMut<'_, K, V, X> {
+    type Target = V;
+    fn deref(&self) -> &V {
+        self.row
+    }
+}
+
+impl<K: Copy, V, X: Index<K, V>> DerefMut for RowMut<'_, K, V, X> {
+    fn deref_mut(&mut self) -> &mut V {
+        self.row
+    }
+}
+
+impl<K: Copy, V, X: Index<K, V>> Drop for RowMut<'_, K, V, X> {
+    fn drop(&mut self) {
+        self.index.add(self.key, self.row);
     }
 }

@@ -5,12 +5,13 @@ use alloc::{
     vec::Vec,
 };
 
-use messages::{BootId, JobId, Millis, Outcome, SledId};
+use messages::{BootId, JobId, Millis, Outcome};
 use serde::Serialize;
 
 use crate::{
-    jobs,
+    explain, jobs,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Power, Sled, Timeline},
+    schedule,
     state::State,
 };
 
@@ -142,7 +143,7 @@ impl State {
         let mut sleds: Vec<SledView> = self
             .sleds
             .iter()
-            .map(|(id, sled)| self.sled_view(*id, sled))
+            .map(|(_, sled)| self.sled_view(sled))
             .collect();
         sleds.sort_by(|a, b| a.name.cmp(&b.name));
         StatusView {
@@ -150,19 +151,19 @@ impl State {
             now,
             pools: self.pool_views(),
             sleds,
-            jobs: self.job_views(jobs),
-            queued: self.queued,
+            jobs: self.job_views(now, jobs),
+            queued: self.jobs.index().queued,
             receipts: self.meta().receipts,
         }
     }
 
     /// Jobs, newest first, at most `limit`.
     #[must_use]
-    pub fn job_views(&self, limit: usize) -> Vec<JobView> {
+    pub fn job_views(&self, now: Millis, limit: usize) -> Vec<JobView> {
         let mut ids: Vec<(Millis, JobId)> = self
             .jobs
             .iter()
-            .map(|(id, job)| (job.delivered_at, *id))
+            .map(|(id, job)| (job.delivered_at, id))
             .collect();
         // Only those that are shown need an order.
         if limit < ids.len() {
@@ -171,7 +172,7 @@ impl State {
         }
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter()
-            .filter_map(|(_, id)| self.jobs.get(id).map(|job| self.job_view(id, job)))
+            .filter_map(|(_, id)| self.jobs.get(id).map(|job| self.job_view(now, id, job)))
             .collect()
     }
 
@@ -185,14 +186,11 @@ impl State {
                 scope: pool.scope.to_string(),
                 labels: pool.labels.iter().map(ToString::to_string).collect(),
                 image: pool.image.rootfs.name.clone(),
-                queued: self
-                    .queue
-                    .get(id)
-                    .map_or(0, alloc::collections::BTreeSet::len),
+                queued: self.jobs.index().queued_for(id),
                 sleds: self
                     .sleds
                     .iter()
-                    .filter(|(_, sled)| sled.pools.contains(id))
+                    .filter(|(_, sled)| sled.pools.contains(&id))
                     .count(),
                 problem: pool.problem.clone(),
             })
@@ -201,7 +199,7 @@ impl State {
         pools
     }
 
-    fn sled_view(&self, _id: SledId, sled: &Sled) -> SledView {
+    fn sled_view(&self, sled: &Sled) -> SledView {
         let boot = match sled.power {
             Power::Claimed { boot } => Some(boot),
             Power::Off { .. } | Power::Unknown { .. } => sled.last_boot,
@@ -274,10 +272,10 @@ impl State {
         }
     }
 
-    fn job_view(&self, id: JobId, job: &Job) -> JobView {
+    fn job_view(&self, now: Millis, id: JobId, job: &Job) -> JobView {
         let boot = jobs::serving_boot(self, id);
         let row = boot.and_then(|boot| self.boots.get(boot));
-        let (state, reason) = self.job_state(job, row);
+        let (state, reason) = self.job_state(now, job, row);
         JobView {
             id: id.number,
             github: self.hub_name(id.hub).unwrap_or_default().to_string(),
@@ -307,7 +305,12 @@ impl State {
         }
     }
 
-    fn job_state(&self, job: &Job, boot: Option<&Boot>) -> (&'static str, Option<String>) {
+    fn job_state(
+        &self,
+        now: Millis,
+        job: &Job,
+        boot: Option<&Boot>,
+    ) -> (&'static str, Option<String>) {
         let stolen = || {
             let name = job.taken_by.as_ref()?;
             Some(alloc::format!("taken by runner {name}, which is not ours"))
@@ -326,35 +329,17 @@ impl State {
             (JobState::Queued, _) => match boot.map(|boot| &boot.stage) {
                 Some(BootStage::Ordered | BootStage::Running) => ("starting", None),
                 Some(_) => ("claimed", None),
-                None => ("queued", self.wait_reason(job)),
+                None => ("queued", self.wait_reason(now, job)),
             },
         }
     }
 
-    fn wait_reason(&self, job: &Job) -> Option<String> {
-        let Some(pool_id) = job.pool else {
+    fn wait_reason(&self, now: Millis, job: &Job) -> Option<String> {
+        if job.pool.is_none() {
             return Some("no pool fits it any more".to_string());
-        };
-        let pool = self.pools.get(pool_id)?;
-        if let (Some(problem), Some(_)) = (&pool.problem, pool.blocked_until) {
-            return Some(problem.clone());
         }
-        let serving = || {
-            self.sleds
-                .iter()
-                .filter(|(_, sled)| sled.pools.contains(&pool_id))
-        };
-        if serving().count() == 0 {
-            return Some(alloc::format!("pool {} has no sleds", pool.name));
-        }
-        let usable = serving().any(|(_, sled)| {
-            sled.quarantine.is_none() && !matches!(sled.power, Power::Unknown { .. })
-        });
-        Some(if usable {
-            "every sled of its pool is busy".to_string()
-        } else {
-            "every sled of its pool is quarantined or its power unknown".to_string()
-        })
+        let hindrance = schedule::hindrance(self, now, job)?;
+        Some(explain::words(self, now, job, &hindrance).1)
     }
 }
 

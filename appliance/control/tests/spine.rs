@@ -6,8 +6,8 @@ use messages::{
 };
 use musher_control::{
     AgentReply, BootImage, BootStage, DeliveryResult, Effect, Effects, Event, Hook, Inventory,
-    JobAction, JobReport, JobState, Labels, Limits, Outcome, PoolSpec, Power, PowerReading,
-    PoweredOn, Reply, Scope, SledSpec, State, step,
+    JobAction, JobReport, JobState, Labels, Limits, Outcome, PoolPolicy, PoolSpec, Power,
+    PowerReading, PoweredOn, Reply, Scope, SledSpec, State, step,
 };
 
 struct Bench {
@@ -39,6 +39,8 @@ impl Bench {
             name: format!("sled-{n}"),
             mac: Mac([0, 0, 0, 0, 0, n]),
             pools: vec!["linux".into()],
+            circuit: None,
+            watts: 0,
         };
         bench.step(Event::Inventory(Inventory {
             hubs: vec!["main".into()],
@@ -50,7 +52,9 @@ impl Bench {
                 image,
                 max_runtime_s: 6 * 3600,
                 min_assurance: Assurance::Claimed,
+                policy: PoolPolicy::default(),
             }],
+            circuits: Vec::new(),
             sleds: vec![sled(1), sled(2)],
         }));
         bench.read_all(PowerReading::Off);

@@ -208,7 +208,7 @@ impl Admin {
             ["jobs"] => {
                 let view = self
                     .engine
-                    .query(move |state, _| state.job_views(limit))
+                    .query(move |state, now| state.job_views(now, limit))
                     .await;
                 view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
             }

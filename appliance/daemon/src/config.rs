@@ -16,6 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 mod inventory;
+mod policy;
 
 pub use inventory::{
     DriverConfig, Image, LoadedInventory, SledPower, load_inventory, parse_inventory,

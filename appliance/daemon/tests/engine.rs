@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use control::{
-    DeliveryResult, Effect, Event, Hook, Inventory, JobAction, JobReport, Labels, Limits, PoolSpec,
+    DeliveryResult, Effect, Event, Hook, Inventory, JobAction, JobReport, Labels, Limits, PoolPolicy, PoolSpec,
     Reply, Scope, SledSpec, Source, State,
 };
 use messages::{
@@ -64,11 +64,15 @@ fn inventory() -> Inventory {
             image,
             max_runtime_s: 60,
             min_assurance: Assurance::Claimed,
+            policy: PoolPolicy::default(),
         }],
+        circuits: Vec::new(),
         sleds: vec![SledSpec {
             name: "sled-01".into(),
             mac: "52:54:00:77:00:01".parse().unwrap(),
             pools: vec!["linux".into()],
+            circuit: None,
+            watts: 0,
         }],
     }
 }

@@ -46,6 +46,10 @@ number! {
     PoolId(u32)
 }
 number! {
+    /// A circuit's number in the inventory.
+    CircuitId(u16)
+}
+number! {
     /// One configured GitHub App (`[[github]]`), numbered by its name once and for all.
     HubId(u16)
 }

@@ -1,6 +1,7 @@
 //! `inventory.toml`: pools, sleds and images.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Seek},
     net::SocketAddr,
@@ -14,7 +15,11 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Config, ConfigError, parse_toml, read_secret, read_text};
+use super::{
+    Config, ConfigError, parse_toml,
+    policy::{self, WireCircuit, WirePolicy, WireWarm},
+    read_secret, read_text,
+};
 
 /// A netboot image: what a pool's sleds boot, and what their jobs run in.
 #[derive(Clone, Debug)]
@@ -107,6 +112,8 @@ struct Wire {
     sled: Vec<WireSled>,
     #[serde(default)]
     image: Vec<WireImage>,
+    #[serde(default)]
+    circuit: Vec<WireCircuit>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +126,14 @@ struct WirePool {
     image: String,
     max_runtime_s: Option<u64>,
     min_assurance: Option<String>,
+    mint_scope: Option<String>,
+    default: Option<bool>,
+    priority: Option<i16>,
+    min_sleds: Option<u32>,
+    max_sleds: Option<u32>,
+    max_per_repository: Option<u32>,
+    weights: Option<BTreeMap<String, u32>>,
+    warm: Option<WireWarm>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +149,8 @@ struct WireSled {
     name: String,
     pools: Vec<String>,
     mac: String,
+    circuit: Option<String>,
+    watts: Option<u32>,
     power: WirePower,
 }
 
@@ -221,6 +238,8 @@ pub fn parse_inventory(
             name: sled.name,
             mac,
             pools: sled.pools,
+            circuit: sled.circuit,
+            watts: sled.watts.unwrap_or(0),
         });
     }
     let hubs = config
@@ -228,7 +247,12 @@ pub fn parse_inventory(
         .iter()
         .map(|github| github.name.clone())
         .collect();
-    let inventory = Inventory { hubs, pools, sleds };
+    let inventory = Inventory {
+        hubs,
+        pools,
+        circuits: wire.circuit.into_iter().map(Into::into).collect(),
+        sleds,
+    };
     inventory
         .check()
         .map_err(|error| ConfigError::value(file, "inventory", error.to_string()))?;
@@ -352,6 +376,17 @@ fn check_pool(
             return Err(ConfigError::value(file, key("min_assurance"), message));
         }
     };
+    let policy = WirePolicy {
+        mint_scope: wire.mint_scope,
+        default: wire.default,
+        priority: wire.priority,
+        min_sleds: wire.min_sleds,
+        max_sleds: wire.max_sleds,
+        max_per_repository: wire.max_per_repository,
+        weights: wire.weights,
+        warm: wire.warm,
+    };
+    let policy = policy::check(file, index, &scope, policy)?;
     Ok(PoolSpec {
         name: wire.name,
         github: wire.github,
@@ -360,6 +395,7 @@ fn check_pool(
         image: image.digests.clone(),
         max_runtime_s,
         min_assurance,
+        policy,
     })
 }
 

@@ -1,6 +1,8 @@
 //! People: the operator, a hand at the power button, a forger.
 
-use control::{BootAnswer, BootImage, BootQuestion, Event, Inventory, PoolSpec, Scope, SledSpec};
+use control::{
+    BootAnswer, BootImage, BootQuestion, Event, Inventory, PoolPolicy, PoolSpec, Scope, SledSpec,
+};
 use messages::{AgentKey, AgentMessage, Assurance, Digest, ImageRef};
 
 use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, sleds};
@@ -28,6 +30,7 @@ fn pool(name: &str, scope: Scope, labels: &[&str]) -> PoolSpec {
         },
         max_runtime_s: MAX_RUNTIME_S,
         min_assurance: Assurance::Claimed,
+        policy: PoolPolicy::default(),
     }
 }
 
@@ -66,12 +69,15 @@ pub(super) fn inventory(machines: &[Machine], random: &mut Random) -> Inventory 
                 name: machine.name.clone(),
                 mac: machine.mac,
                 pools: names,
+                circuit: None,
+                watts: 0,
             }
         })
         .collect();
     Inventory {
         hubs: vec!["main".to_owned()],
         pools,
+        circuits: Vec::new(),
         sleds,
     }
 }

@@ -1,0 +1,199 @@
+//! Why a job is where it is, for people: the answer of the rules that schedule
+//! it, in words.
+
+use alloc::{format, string::String};
+
+use messages::{HubId, JobId, Millis};
+use serde::Serialize;
+
+use crate::{
+    boots,
+    placement::Hindrance,
+    rows::{Boot, Job, JobState},
+    schedule,
+    state::State,
+};
+
+/// Why a job is where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// GitHub's number.
+    pub job: u64,
+    /// One word for programs, such as `all-busy`.
+    pub reason: &'static str,
+    /// The same for people, with the way out where there is one.
+    pub text: String,
+    /// Pool that serves it.
+    pub pool: Option<String>,
+    /// Waiting jobs of its pool that are likely to start before it.
+    pub ahead: Option<usize>,
+    /// When it is likely to start, from how long sleds of its pool were busy of
+    /// late; absent when nothing is known yet.
+    pub expected_start: Option<Millis>,
+}
+
+/// Jobs of which it is remembered why no pool fits them.
+const UNMATCHED: usize = 256;
+
+/// Remembers why a job fits no pool, until others push it out.
+pub(crate) fn note_unmatched(state: &mut State, id: JobId, why: String) {
+    state.unmatched.retain(|(known, _)| *known != id);
+    if state.unmatched.len() >= UNMATCHED {
+        state.unmatched.pop_front();
+    }
+    state.unmatched.push_back((id, why));
+}
+
+impl State {
+    /// Why the job with GitHub's `number` is where it is. Numbers are unique at
+    /// one GitHub; the first App that knows it answers.
+    #[must_use]
+    pub fn explain(&self, now: Millis, number: u64) -> Option<Explanation> {
+        let hubs = self.hubs.keys();
+        let mut ids = hubs.map(|hub: HubId| JobId { hub, number });
+        let known = ids.find_map(|id| Some((id, self.jobs.get(id)?)));
+        let Some((id, job)) = known else {
+            let (_, why) = self.unmatched.iter().find(|(id, _)| id.number == number)?;
+            return Some(plain(number, "no-pool-fits", why.clone()));
+        };
+        Some(explain(self, now, id, job))
+    }
+}
+
+fn plain(job: u64, reason: &'static str, text: String) -> Explanation {
+    Explanation {
+        job,
+        reason,
+        text,
+        pool: None,
+        ahead: None,
+        expected_start: None,
+    }
+}
+
+fn explain(state: &State, now: Millis, id: JobId, job: &Job) -> Explanation {
+    let pool = job.pool.and_then(|pool| state.pools.get(pool));
+    let mut said = match (job.state, pool) {
+        (JobState::Completed, _) => plain(id.number, "ended", String::from("it has ended")),
+        (JobState::InProgress, _) => plain(id.number, "running", running(job)),
+        (JobState::Queued, None) => plain(
+            id.number,
+            "no-pool-fits",
+            String::from("no pool fits it any more since the inventory changed"),
+        ),
+        (JobState::Queued, Some(_)) => waiting(state, now, id, job),
+    };
+    said.pool = pool.map(|pool| pool.name.clone());
+    said
+}
+
+fn running(job: &Job) -> String {
+    match &job.taken_by {
+        Some(name) => format!("it runs on {name}, which is not ours"),
+        None => String::from("it runs on a sled"),
+    }
+}
+
+fn waiting(state: &State, now: Millis, id: JobId, job: &Job) -> Explanation {
+    if let Some((boot_id, boot)) = job
+        .serving
+        .and_then(|boot| Some((boot, state.boots.get(boot)?)))
+    {
+        let text = starting(state, now, boot);
+        return plain(id.number, "starting", format!("boot {boot_id}: {text}"));
+    }
+    let mut said = match schedule::hindrance(state, now, job) {
+        None => plain(
+            id.number,
+            "starting",
+            String::from("a sled is free and is being claimed"),
+        ),
+        Some(hindrance) => {
+            let (reason, text) = words(state, now, job, &hindrance);
+            plain(id.number, reason, text)
+        }
+    };
+    let ahead = schedule::ahead(state, id, job);
+    said.ahead = Some(ahead);
+    said.expected_start = job
+        .pool
+        .and_then(|pool| schedule::expected_start(state, now, pool, ahead));
+    said
+}
+
+/// How far a boot is and how long its stage may still take.
+fn starting(state: &State, now: Millis, boot: &Boot) -> String {
+    let sled = state.sled_name(boot.sled).unwrap_or("(gone)");
+    let left = boot.deadline.since(now) / 1000;
+    let stage = boots::doing(&boot.stage);
+    format!("sled {sled} {stage}, for at most {left} s more")
+}
+
+/// What keeps a job waiting, as a word and as a sentence.
+pub(crate) fn words(
+    state: &State,
+    now: Millis,
+    job: &Job,
+    hindrance: &Hindrance,
+) -> (&'static str, String) {
+    let pool = job.pool.and_then(|pool| state.pools.get(pool));
+    let name = pool.map_or("(gone)", |pool| pool.name.as_str());
+    let seconds = |until: &Millis| until.since(now).div_ceil(1000);
+    match hindrance {
+        Hindrance::Retired => ("pool-gone", format!("pool {name} left the inventory")),
+        Hindrance::Paused(pause) => (
+            "paused",
+            format!("pool {name} is paused ({}): resume it", pause.reason),
+        ),
+        Hindrance::Blocked { until, problem } => (
+            "github-refused",
+            format!(
+                "GitHub refused pool {name}: {problem}; tried again in {} s",
+                seconds(until)
+            ),
+        ),
+        Hindrance::PoolCap(cap) => (
+            "pool-cap",
+            format!("pool {name} uses as many sleds as it may: {cap}"),
+        ),
+        Hindrance::RepositoryCap(cap) => (
+            "repository-cap",
+            format!(
+                "{} uses as many sleds of pool {name} as it may: {cap}",
+                job.repository
+            ),
+        ),
+        Hindrance::NoneInService => ("no-sled", none_in_service(state, job, name)),
+        Hindrance::AllBusy => ("all-busy", format!("every sled of pool {name} is busy")),
+        Hindrance::KeptFor(other) => (
+            "kept",
+            format!("the free sleds of pool {name} are kept for pool {other}"),
+        ),
+        Hindrance::Dwell(until) => (
+            "dwell",
+            format!("a sled stays off for {} s more", seconds(until)),
+        ),
+        Hindrance::Watts { circuit, watts } => (
+            "power-budget",
+            format!("circuit {circuit} gives no more than {watts} W"),
+        ),
+        Hindrance::Starts { circuit, starts } => (
+            "power-budget",
+            format!("circuit {circuit} starts {starts} sleds already"),
+        ),
+        Hindrance::Stagger(until) => (
+            "power-budget",
+            format!("its circuit may start a sled in {} s", seconds(until)),
+        ),
+    }
+}
+
+fn none_in_service(state: &State, job: &Job, pool: &str) -> String {
+    let serves = |pools: &[_]| job.pool.is_some_and(|pool| pools.contains(&pool));
+    let withheld = state.sleds.iter().filter(|(_, sled)| serves(&sled.pools));
+    match withheld.count() {
+        0 => format!("pool {pool} has no sleds: add one to the inventory"),
+        1 => format!("the only sled of pool {pool} is withheld: see `musher sleds`"),
+        count => format!("all {count} sleds of pool {pool} are withheld: see `musher sleds`"),
+    }
+}

@@ -1,0 +1,189 @@
+//! Jobs that wait, by pool and repository, and jobs that ended, by age.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use messages::{JobId, Millis, PoolId};
+
+use super::boots::Share;
+use crate::{
+    rows::{Job, JobState},
+    table::Index,
+};
+
+/// Derived from the jobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JobIndex {
+    /// Jobs that wait, in all pools.
+    pub(crate) queued: usize,
+    pools: BTreeMap<PoolId, PoolQueue>,
+    pub(crate) ended: BTreeSet<(Millis, JobId)>,
+    /// Pools whose queue changed.
+    pub(crate) dirty: BTreeSet<PoolId>,
+    /// Who began to wait, so that its turn must be found.
+    pub(crate) reshared: BTreeSet<Share>,
+}
+
+/// What waits for one pool.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PoolQueue {
+    /// Jobs that wait.
+    pub(crate) queued: usize,
+    /// Those among them that no boot was started for.
+    pub(crate) unserved: usize,
+    repositories: BTreeMap<Arc<str>, RepositoryQueue>,
+    /// Repositories with unserved jobs, in the order of their turns.
+    turns: BTreeSet<(Turn, Arc<str>)>,
+    /// The same by their oldest unserved job.
+    ages: BTreeSet<(Millis, Arc<str>)>,
+}
+
+/// Unserved jobs of one repository.
+#[derive(Clone, Debug, Default)]
+struct RepositoryQueue {
+    unserved: BTreeSet<(Millis, JobId)>,
+    turn: Turn,
+}
+
+/// When a repository is served: the smaller, the sooner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    /// What it would use, over its weight, in 65,536ths of a sled.
+    pub(crate) share: u64,
+    /// Its oldest job.
+    oldest: Millis,
+}
+
+impl PoolQueue {
+    /// Whose turn it is, with its oldest job; none when the next one's share is
+    /// `at_cap`.
+    pub(crate) fn next(&self, at_cap: u64) -> Option<(&Arc<str>, JobId)> {
+        let (turn, repository) = self.turns.first()?;
+        let jobs = &self.repositories.get(repository)?.unserved;
+        let (_, id) = jobs.first().filter(|_| turn.share < at_cap)?;
+        Some((repository, *id))
+    }
+
+    /// Unserved jobs of one repository, the oldest first.
+    pub(crate) fn unserved_of(&self, repository: &str) -> impl Iterator<Item = JobId> {
+        self.repositories
+            .get(repository)
+            .into_iter()
+            .flat_map(|queue| queue.unserved.iter().map(|(_, id)| *id))
+    }
+
+    /// Repositories with unserved jobs, and how many each has.
+    pub(crate) fn repositories(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        self.repositories
+            .iter()
+            .map(|(name, queue)| (name, queue.unserved.len()))
+    }
+
+    /// Since when the oldest unserved job waits.
+    pub(crate) fn oldest(&self) -> Option<Millis> {
+        self.ages.first().map(|(at, _)| *at)
+    }
+
+    /// Repositories whose oldest unserved job came at `at` or before.
+    pub(crate) fn waiting_since(&self, at: Millis) -> impl Iterator<Item = &Arc<str>> {
+        self.ages
+            .iter()
+            .take_while(move |(oldest, _)| *oldest <= at)
+            .map(|(_, repository)| repository)
+    }
+
+    fn change(&mut self, repository: &Arc<str>, change: impl FnOnce(&mut RepositoryQueue)) {
+        let queue = self.repositories.entry(Arc::clone(repository)).or_default();
+        if !queue.unserved.is_empty() {
+            self.turns.remove(&(queue.turn, Arc::clone(repository)));
+            self.ages
+                .remove(&(queue.turn.oldest, Arc::clone(repository)));
+        }
+        change(queue);
+        if let Some((oldest, _)) = queue.unserved.first() {
+            queue.turn.oldest = *oldest;
+            self.turns.insert((queue.turn, Arc::clone(repository)));
+            self.ages.insert((*oldest, Arc::clone(repository)));
+        } else {
+            self.repositories.remove(repository);
+        }
+    }
+}
+
+impl JobIndex {
+    pub(crate) fn pool(&self, pool: PoolId) -> Option<&PoolQueue> {
+        self.pools.get(&pool)
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (PoolId, &PoolQueue)> {
+        self.pools.iter().map(|(id, queue)| (*id, queue))
+    }
+
+    /// Jobs that wait for a pool.
+    pub(crate) fn queued_for(&self, pool: PoolId) -> usize {
+        self.pools.get(&pool).map_or(0, |queue| queue.queued)
+    }
+
+    /// Sets when a repository is served next.
+    pub(crate) fn set_share(&mut self, (pool, repository): &Share, share: u64) {
+        if let Some(queue) = self.pools.get_mut(pool)
+            && queue.repositories.contains_key(repository)
+        {
+            queue.change(repository, |queue| queue.turn.share = share);
+        }
+    }
+}
+
+impl Index<JobId, Job> for JobIndex {
+    fn add(&mut self, id: JobId, job: &Job) {
+        match (job.state, job.pool) {
+            (JobState::Queued, Some(pool)) => {
+                self.queued += 1;
+                self.dirty.insert(pool);
+                let queue = self.pools.entry(pool).or_default();
+                queue.queued += 1;
+                if job.serving.is_none() {
+                    queue.unserved += 1;
+                    queue.change(&job.repository, |queue| {
+                        queue.unserved.insert((job.delivered_at, id));
+                    });
+                    self.reshared.insert((pool, Arc::clone(&job.repository)));
+                }
+            }
+            (JobState::Completed, _) => {
+                self.ended
+                    .insert((job.completed_at.unwrap_or(job.delivered_at), id));
+            }
+            (JobState::Queued | JobState::InProgress, _) => {}
+        }
+    }
+
+    fn remove(&mut self, id: JobId, job: &Job) {
+        match (job.state, job.pool) {
+            (JobState::Queued, Some(pool)) => {
+                self.queued -= 1;
+                self.dirty.insert(pool);
+                let Some(queue) = self.pools.get_mut(&pool) else {
+                    return;
+                };
+                queue.queued -= 1;
+                if job.serving.is_none() {
+                    queue.unserved -= 1;
+                    queue.change(&job.repository, |queue| {
+                        queue.unserved.remove(&(job.delivered_at, id));
+                    });
+                }
+                if queue.queued == 0 {
+                    self.pools.remove(&pool);
+                }
+            }
+            (JobState::Completed, _) => {
+                self.ended
+                    .remove(&(job.completed_at.unwrap_or(job.delivered_at), id));
+            }
+            (JobState::Queued | JobState::InProgress, _) => {}
+        }
+    }
+}

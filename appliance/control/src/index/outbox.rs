@@ -1,0 +1,59 @@
+//! Effects by when they are due and whom they are about.
+
+use alloc::collections::BTreeSet;
+
+use messages::{BootId, EffectId, JobId, Millis, SledId};
+
+use crate::{Effect, rows::Pending, table::Index};
+
+/// Whom an effect is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// A sled's power.
+    Sled(SledId),
+    /// A boot's runner.
+    Boot(BootId),
+    /// A job.
+    Job(JobId),
+    /// A receipt.
+    Receipt(u64),
+}
+
+impl Subject {
+    pub(crate) const fn of(effect: &Effect) -> Self {
+        match effect {
+            Effect::PowerOn { sled, .. } | Effect::PowerOff { sled, .. } => Self::Sled(*sled),
+            Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Self::Boot(*boot),
+            Effect::LookUpJob { job, .. } => Self::Job(*job),
+            Effect::SignReceipt { sequence, .. } => Self::Receipt(*sequence),
+        }
+    }
+}
+
+/// Derived from the outbox.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OutboxIndex {
+    pub(crate) due: BTreeSet<(Millis, EffectId)>,
+    subjects: BTreeSet<(Subject, EffectId)>,
+}
+
+impl OutboxIndex {
+    /// Effects about `subject`, oldest first.
+    pub(crate) fn about(&self, subject: Subject) -> impl Iterator<Item = EffectId> {
+        self.subjects
+            .range((subject, EffectId(0))..=(subject, EffectId(u64::MAX)))
+            .map(|(_, id)| *id)
+    }
+}
+
+impl Index<EffectId, Pending> for OutboxIndex {
+    fn add(&mut self, id: EffectId, pending: &Pending) {
+        self.due.insert((pending.due, id));
+        self.subjects.insert((Subject::of(&pending.effect), id));
+    }
+
+    fn remove(&mut self, id: EffectId, pending: &Pending) {
+        self.due.remove(&(pending.due, id));
+        self.subjects.remove(&(Subject::of(&pending.effect), id));
+    }
+}

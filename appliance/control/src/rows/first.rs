@@ -1,0 +1,125 @@
+//! Rows as releases up to 0.1 wrote them. Never edited; only ever read.
+
+use alloc::{string::String, vec::Vec};
+
+use messages::{ApplianceId, Assurance, BootId, Digest, Generation, HubId, Mac, Millis, PoolId};
+use serde::{Deserialize, Serialize};
+
+use super::{BootImage, Power, Scope, Withheld};
+use crate::{
+    Labels,
+    policy::{Duty, PoolPolicy, StageTimes},
+};
+
+/// Counters, without that of circuits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) next_boot: BootId,
+    pub(crate) next_effect: u64,
+    pub(crate) next_hub: u16,
+    pub(crate) next_pool: u32,
+    pub(crate) next_sled: u32,
+    pub(crate) receipts: u64,
+    pub(crate) last_receipt: Digest,
+}
+
+/// The meta row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MetaRow {
+    pub(crate) appliance: ApplianceId,
+    pub(crate) meta: Meta,
+}
+
+impl From<MetaRow> for crate::state::MetaRow {
+    fn from(
+        MetaRow {
+            appliance,
+            meta: row,
+        }: MetaRow,
+    ) -> Self {
+        let meta = super::Meta {
+            next_boot: row.next_boot,
+            next_effect: row.next_effect,
+            next_hub: row.next_hub,
+            next_pool: row.next_pool,
+            next_sled: row.next_sled,
+            receipts: row.receipts,
+            last_receipt: row.last_receipt,
+            next_circuit: 1,
+        };
+        Self { appliance, meta }
+    }
+}
+
+/// A pool without a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pool {
+    pub(crate) name: String,
+    pub(crate) hub: HubId,
+    pub(crate) scope: Scope,
+    pub(crate) labels: Labels,
+    pub(crate) image: BootImage,
+    pub(crate) max_runtime_s: u64,
+    pub(crate) min_assurance: Assurance,
+    pub(crate) retired: bool,
+    pub(crate) blocked_until: Option<Millis>,
+    pub(crate) refusals: u32,
+    pub(crate) problem: Option<String>,
+}
+
+impl From<Pool> for super::Pool {
+    fn from(row: Pool) -> Self {
+        Self {
+            name: row.name,
+            hub: row.hub,
+            scope: row.scope,
+            labels: row.labels,
+            image: row.image,
+            max_runtime_s: row.max_runtime_s,
+            min_assurance: row.min_assurance,
+            retired: row.retired,
+            blocked_until: row.blocked_until,
+            refusals: row.refusals,
+            problem: row.problem,
+            policy: PoolPolicy::default(),
+            paused: None,
+        }
+    }
+}
+
+/// A sled without a circuit and always in service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sled {
+    pub(crate) name: String,
+    pub(crate) mac: Mac,
+    pub(crate) pools: Vec<PoolId>,
+    pub(crate) power: Power,
+    pub(crate) generation: Generation,
+    pub(crate) quarantine: Option<Withheld>,
+    pub(crate) failures: u32,
+    pub(crate) retired: bool,
+    pub(crate) power_problem: Option<String>,
+    pub(crate) last_boot: Option<BootId>,
+}
+
+impl From<Sled> for super::Sled {
+    fn from(row: Sled) -> Self {
+        Self {
+            name: row.name,
+            mac: row.mac,
+            pools: row.pools,
+            power: row.power,
+            generation: row.generation,
+            quarantine: row.quarantine,
+            failures: row.failures,
+            retired: row.retired,
+            power_problem: row.power_problem,
+            last_boot: row.last_boot,
+            circuit: None,
+            watts: 0,
+            duty: Duty::InService,
+            hold_until: None,
+            times: StageTimes::default(),
+        }
+    }
+}
