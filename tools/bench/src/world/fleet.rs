@@ -1,6 +1,6 @@
 //! Inventories: pools and sleds as an operator would declare them.
 
-use control::{BootImage, Inventory, PoolSpec, Scope, SledSpec};
+use control::{BootImage, Inventory, PoolPolicy, PoolSpec, Scope, SledSpec};
 use messages::{Assurance, ImageRef, Mac};
 
 use super::demand::{FLAVOURS, ORGANIZATIONS};
@@ -29,6 +29,7 @@ pub(crate) fn steady(sleds: usize) -> Inventory {
     });
     Inventory {
         hubs: vec!["main".to_owned()],
+        circuits: Vec::new(),
         sleds: sleds.collect(),
         pools,
     }
@@ -40,6 +41,7 @@ pub(crate) fn one_pool(organization: &str, labels: &[&str], sleds: usize) -> Inv
     let names = vec![pool.name.clone()];
     Inventory {
         hubs: vec!["main".to_owned()],
+        circuits: Vec::new(),
         pools: vec![pool],
         sleds: (0..sleds).map(|index| sled(index, names.clone())).collect(),
     }
@@ -62,6 +64,7 @@ fn pool(name: &str, organization: &str, labels: &[&str]) -> PoolSpec {
         },
         max_runtime_s: 6 * 3600,
         min_assurance: Assurance::Claimed,
+        policy: PoolPolicy::default(),
     }
 }
 
@@ -71,5 +74,7 @@ fn sled(index: usize, pools: Vec<String>) -> SledSpec {
         name: format!("sled-{index:05}"),
         mac: Mac([0x52, 0x54, number[0], number[1], number[2], number[3]]),
         pools,
+        circuit: None,
+        watts: 0,
     }
 }
