@@ -7,7 +7,11 @@
 
 use std::{
     collections::BTreeSet,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -66,6 +70,7 @@ enum Request {
 pub struct Engine {
     requests: mpsc::SyncSender<Request>,
     changes: watch::Receiver<u64>,
+    storing: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -97,6 +102,12 @@ impl Engine {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// Whether the disk took what it was last given.
+    #[must_use]
+    pub fn is_storing(&self) -> bool {
+        self.storing.load(Ordering::Relaxed)
     }
 
     async fn send(&self, request: Request) -> Result<(), EngineError> {
@@ -172,6 +183,7 @@ pub struct Waiting {
     state: State,
     incoming: mpsc::Receiver<Request>,
     committed: watch::Sender<u64>,
+    storing: Arc<AtomicBool>,
 }
 
 impl EngineConfig {
@@ -183,13 +195,19 @@ impl EngineConfig {
         let state = self.load_state()?;
         let (requests, incoming) = mpsc::sync_channel(QUEUE);
         let (committed, changes) = watch::channel(0);
+        let storing = Arc::new(AtomicBool::new(true));
         Ok((
-            Engine { requests, changes },
+            Engine {
+                requests,
+                changes,
+                storing: Arc::clone(&storing),
+            },
             Waiting {
                 config: self,
                 state,
                 incoming,
                 committed,
+                storing,
             },
         ))
     }
@@ -232,10 +250,12 @@ impl Waiting {
             state: self.state,
             incoming: self.incoming,
             committed: self.committed,
+            storing: self.storing,
             dispatch: Box::new(dispatch),
             begun: BTreeSet::new(),
             last_tick: Millis(0),
             lost: false,
+            probed: Millis(0),
             deferred: Vec::new(),
         };
         thread::Builder::new()
@@ -249,12 +269,16 @@ struct Worker {
     state: State,
     incoming: mpsc::Receiver<Request>,
     committed: watch::Sender<u64>,
+    /// See [`Engine::is_storing`].
+    storing: Arc<AtomicBool>,
     dispatch: Box<dyn Dispatch>,
     /// Effects that were dispatched and have no outcome yet.
     begun: BTreeSet<EffectId>,
     last_tick: Millis,
     /// A commit failed, and `state` is not the committed one any more.
     lost: bool,
+    /// When the disk was last tried after it had failed.
+    probed: Millis,
     /// Queries that wait for the committed state, one per asker.
     deferred: Vec<Query>,
 }
@@ -284,6 +308,7 @@ impl Worker {
             let mut stopping = false;
             let more: Vec<Request> = self.incoming.try_iter().take(BATCH).collect();
             let requests = first.into_iter().chain(more);
+            self.probe();
             if self.lost && !self.recover() {
                 if self.refuse(requests) {
                     return;
@@ -361,6 +386,7 @@ impl Worker {
             self.begun.remove(id);
         }
         if !changes.is_empty() {
+            self.storing.store(true, Ordering::Relaxed);
             self.committed.send_modify(|commits| *commits += 1);
         }
         let now = self.config.clock.now();
@@ -394,9 +420,28 @@ impl Worker {
             drop(answer.send(Err(EngineError::NotStored)));
         }
         self.deferred.extend(after.queries);
+        self.storing.store(false, Ordering::Relaxed);
         self.lost = true;
         self.recover();
         thread::sleep(PAUSE);
+    }
+
+    /// Asks the disk now and then whether it takes something again, so that
+    /// health is told also when nobody has anything to store.
+    fn probe(&mut self) {
+        let now = self.config.clock.now();
+        if self.lost || self.storing.load(Ordering::Relaxed) || now.since(self.probed) < TICK_MS {
+            return;
+        }
+        self.probed = now;
+        match self.config.store.probe() {
+            Ok(()) => self.storing.store(true, Ordering::Relaxed),
+            // Whatever failed, the store must be opened again.
+            Err(error) => {
+                tracing::warn!(%error, "nothing can be stored yet");
+                self.lost = true;
+            }
+        }
     }
 
     /// Loads the committed state again, and says whether that could be done.

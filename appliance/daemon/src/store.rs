@@ -26,6 +26,10 @@ const CACHE_BYTES: usize = 16 << 20;
 /// Rows of the daemon itself: the applied inventory.
 const LOCAL: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("local");
 
+/// The row of [`Store::probe`], and its size, that of some dozen deliveries.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 64 << 10;
+
 type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const fn rows(table: TableId) -> Rows {
@@ -272,6 +276,15 @@ impl Store {
             table.insert(key, value).map_err(failed("write row"))?;
         }
         write.commit().map_err(failed("commit"))
+    }
+
+    /// Stores something of a usual batch's size, and takes it away again.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.set_local(PROBE, &[0; PROBE_BYTES])?;
+        self.set_local(PROBE, &[])
     }
 
     /// Receipts from `first` on, in order, at most `limit`.

@@ -142,6 +142,12 @@ impl Webhook {
         if method != Method::GET && method != Method::HEAD {
             return text(StatusCode::NOT_FOUND, "not found");
         }
+        if !self.engine.is_storing() {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database cannot be written: is its disk full?",
+            );
+        }
         let answer = tokio::time::timeout(HEALTH_DEADLINE, self.engine.query(|_, _| ())).await;
         match answer {
             Ok(Ok(())) => text(StatusCode::OK, "ok"),

@@ -89,11 +89,23 @@ impl Request {
 pub struct Answer {
     /// Status code.
     pub status: u16,
+    /// Status line and headers.
+    pub head: String,
     /// Body as text.
     pub body: String,
 }
 
 impl Answer {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    }
+
     /// The field `result` of a JSON body.
     #[must_use]
     pub fn result(&self) -> Option<String> {
@@ -151,6 +163,7 @@ fn answer(mut stream: TcpStream) -> Result<Answer> {
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok(Answer {
         status: status.with_context(|| format!("no status in {head:?}"))?,
+        head: head.to_owned(),
         body: body.to_owned(),
     })
 }

@@ -3,6 +3,7 @@
 //! Nothing here links the appliance or looks into its store. A test sees what
 //! an operator, GitHub, a BMC or a disk would see.
 
+mod delivery;
 mod http;
 mod image;
 mod standalone;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use musher_demo::{JobView, PowerEvent, Rig, RigConfig, wait_for};
 use musher_lab::SledConfig;
 
+pub use delivery::workflow_job;
 pub use http::{Answer, Request, exchange, send_slowly};
 pub use image::holds;
 pub use standalone::{Standalone, program, secret};

@@ -1,5 +1,6 @@
 //! A `musher serve` without sleds: webhook and page on free ports of loopback.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use musher_demo::wait_for;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -125,6 +127,47 @@ impl Standalone {
             Ok(std::net::TcpStream::connect(webhook).ok())
         })?;
         Ok(())
+    }
+
+    /// The number of its process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self) -> Result<u32> {
+        let child = self.child.as_ref().context("musher is not running")?;
+        Ok(child.id())
+    }
+
+    /// What it has said so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(self.dir().join("musher.log")).context("read musher.log")
+    }
+
+    /// GitHub's numbers of the jobs that it knows, the newest thousand.
+    ///
+    /// # Errors
+    /// It does not answer, or not as documented.
+    pub fn jobs(&self) -> Result<BTreeSet<u64>> {
+        let done = self.run(&[
+            "jobs",
+            "--json",
+            "--limit",
+            "1000",
+            "--config",
+            "musher.toml",
+        ])?;
+        ensure!(done.status.success(), "musher jobs: {done:?}");
+        let jobs: Vec<Value> = serde_json::from_slice(&done.stdout).context("read musher jobs")?;
+        jobs.iter()
+            .map(|job| {
+                job["id"]
+                    .as_u64()
+                    .with_context(|| format!("no id in {job}"))
+            })
+            .collect()
     }
 
     /// Kills it without a warning.
