@@ -4,7 +4,9 @@
 //! terminal, and `traces.svg`.
 //!
 //! One rack of 40 sleds serves one pool of 30 repositories. A sled needs 45 s
-//! from power on to its agent's hello; every job needs a boot of its own. The
+//! from power on to its agent's hello; every job needs a boot of its own. All
+//! repositories have the same weight, there are no caps, and runners are
+//! registered at repositories (`mint_scope = "repo"`), so that shares bind. The
 //! other two policies get the same jobs, sleds and times: what a boot costs
 //! before and after a job is first measured on the core with a single sled.
 //!

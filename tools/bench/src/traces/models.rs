@@ -41,7 +41,7 @@ pub(crate) const MODELS: [Model; 3] = [
     },
     Model {
         name: "diurnal",
-        short: "two days: too much at noon, little at night",
+        short: "two days: too much by day, little at night",
         hours: 48,
         make: diurnal,
     },

@@ -1,6 +1,6 @@
 //! Inventories: pools and sleds as an operator would declare them.
 
-use control::{BootImage, Inventory, PoolPolicy, PoolSpec, Scope, SledSpec};
+use control::{BootImage, Inventory, MintScope, PoolPolicy, PoolSpec, Scope, SledSpec};
 use messages::{Assurance, ImageRef, Mac};
 
 use super::demand::{FLAVOURS, ORGANIZATIONS};
@@ -35,9 +35,11 @@ pub(crate) fn steady(sleds: usize) -> Inventory {
     }
 }
 
-/// One pool of `sleds` for an organisation.
+/// One pool of `sleds` for an organisation, whose runners are registered at the
+/// repositories, so that shares bind.
 pub(crate) fn one_pool(organization: &str, labels: &[&str], sleds: usize) -> Inventory {
-    let pool = pool("rack", organization, labels);
+    let mut pool = pool("rack", organization, labels);
+    pool.policy.mint_scope = MintScope::Repository;
     let names = vec![pool.name.clone()];
     Inventory {
         hubs: vec!["main".to_owned()],
