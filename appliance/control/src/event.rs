@@ -7,7 +7,7 @@ use messages::{
     JobId, Mac, RunnerId, SledId, TicketToken,
 };
 
-use crate::{BootImage, Inventory, Labels, Outcome, PowerFailure, PowerReading};
+use crate::{BootImage, Inventory, Labels, Lever, Outcome, PowerFailure, PowerReading};
 
 /// An input of the core.
 #[derive(Clone, Debug)]
@@ -61,18 +61,8 @@ pub enum Event {
         /// The boot.
         boot: BootId,
     },
-    /// A person puts a quarantined sled back into service.
-    Release {
-        /// Its name.
-        sled: String,
-    },
-    /// A person withholds a sled.
-    Quarantine {
-        /// Its name.
-        sled: String,
-        /// Why.
-        reason: String,
-    },
+    /// A person's command.
+    Lever(Lever),
 }
 
 /// How a delivery reached us.

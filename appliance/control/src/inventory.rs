@@ -173,6 +173,17 @@ pub enum InventoryError {
         "sled \"{0}\" has a boot under way, so it can be neither removed nor renamed nor given another mac: change it once `musher sleds` shows it as Off"
     )]
     Busy(String),
+    /// A command names a pool that is not there.
+    #[error("there is no pool \"{0}\": `musher pools` lists them")]
+    UnknownPool(String),
+    /// A claim cannot be cancelled while a runner may have a job.
+    #[error(
+        "sled \"{0}\" runs a runner, and its power is not cut while that may have a job: cancel the job at GitHub, and drain the sled"
+    )]
+    Runs(String),
+    /// There is no claim to cancel.
+    #[error("sled \"{0}\" has no boot on its way: there is nothing to cancel")]
+    NoClaim(String),
     /// A command names a sled that is not there.
     #[error("there is no sled \"{0}\": `musher sleds` lists them")]
     NoSuchSled(String),

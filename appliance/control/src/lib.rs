@@ -26,6 +26,7 @@ mod interner;
 mod inventory;
 mod jobs;
 mod labels;
+mod levers;
 mod limits;
 mod netboot;
 mod outcomes;
@@ -54,6 +55,7 @@ pub use event::{
 pub use explain::Explanation;
 pub use inventory::{CircuitSpec, Inventory, InventoryError, PoolSpec, SledSpec};
 pub use labels::Labels;
+pub use levers::Lever;
 pub use limits::Limits;
 pub use persist::{Change, LoadError, TableId};
 pub use policy::{AGEING_MS, Duty, MintScope, PoolPolicy, StageTimes, WarmPolicy, WarmWindow};

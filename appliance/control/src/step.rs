@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use messages::{BootId, Millis, SledId};
+use messages::{BootId, Millis};
 
 use crate::{
-    Effects, Event, agents, boots, deliveries, effect::Reply, inventory, netboot, outcomes, power,
-    restart, rows::Withheld, schedule, state::State,
+    Effects, Event, agents, boots, deliveries, effect::Reply, inventory, levers, netboot, outcomes,
+    power, restart, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -44,12 +44,8 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
             fx.reply = Reply::Agent(agents::hear(state, now, ticket, key, message, fx));
         }
         Event::OrderLost { boot } => crate::runners::order_lost(state, now, boot, fx),
-        Event::Release { sled } => fx.reply = Reply::Done(release(state, now, &sled, fx)),
-        Event::Quarantine { sled, reason } => {
-            let known = state.sled_by_name(&sled);
-            let result = known.ok_or(crate::InventoryError::NoSuchSled(sled));
-            let result = result.map(|id| boots::quarantine(state, now, id, reason, fx));
-            fx.reply = Reply::Done(result);
+        Event::Lever(lever) => {
+            fx.reply = Reply::Done(levers::pull(state, now, &lever, fx));
         }
     }
     schedule::run(state, now, fx);
@@ -69,30 +65,4 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     deliveries::forget_old(state, now);
     crate::jobs::ask_stale(state, now);
     schedule::time_passed(state, now);
-}
-
-fn release(
-    state: &mut State,
-    now: Millis,
-    name: &str,
-    fx: &mut Effects,
-) -> Result<(), crate::InventoryError> {
-    let id: SledId = state
-        .sled_by_name(name)
-        .ok_or_else(|| crate::InventoryError::NoSuchSled(name.into()))?;
-    if let Some(mut sled) = state.sleds.get_mut(id) {
-        let was: Option<Withheld> = sled.quarantine.take();
-        sled.failures = 0;
-        let detail = was.map_or_else(alloc::string::String::new, |q| q.reason);
-        fx.audit.push(crate::Audit {
-            name: "audit.sled.release",
-            sled: Some(name.into()),
-            boot: None,
-            job: None,
-            detail,
-        });
-    }
-    power::try_off_again(state, now, id, fx);
-    state.checks.insert(id, now);
-    Ok(())
 }

@@ -9,7 +9,7 @@ use messages::{BootId, JobId, Millis, Outcome};
 use serde::Serialize;
 
 use crate::{
-    explain, jobs,
+    Duty, explain, jobs,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Power, Sled, Timeline},
     schedule,
     state::State,
@@ -49,8 +49,12 @@ pub struct PoolView {
     pub queued: usize,
     /// Sleds that serve it.
     pub sleds: usize,
-    /// What GitHub refused, when it did.
+    /// Sleds that it uses now.
+    pub used: usize,
+    /// Why it starts nothing: what GitHub refused, or who paused it.
     pub problem: Option<String>,
+    /// A person paused it.
+    pub paused: bool,
 }
 
 /// A sled.
@@ -176,7 +180,9 @@ impl State {
             .collect()
     }
 
-    fn pool_views(&self) -> Vec<PoolView> {
+    /// Pools in the order of their names.
+    #[must_use]
+    pub fn pool_views(&self) -> Vec<PoolView> {
         let mut pools: Vec<PoolView> = self
             .pools
             .iter()
@@ -192,7 +198,12 @@ impl State {
                     .iter()
                     .filter(|(_, sled)| sled.pools.contains(&id))
                     .count(),
-                problem: pool.problem.clone(),
+                used: self.boots.index().held(id),
+                problem: match &pool.paused {
+                    Some(pause) => Some(alloc::format!("paused: {}", pause.reason)),
+                    None => pool.problem.clone(),
+                },
+                paused: pool.paused.is_some(),
             })
             .collect();
         pools.sort_by(|a, b| a.name.cmp(&b.name));
@@ -236,8 +247,13 @@ impl State {
         };
         if let Some(boot) = stage {
             let reason = boot.outcome.as_ref().and_then(reason_of);
-            let reason = reason.or_else(|| sled.quarantine.as_ref().map(|q| q.reason.clone()));
+            let reason = reason
+                .or_else(|| sled.quarantine.as_ref().map(|q| q.reason.clone()))
+                .or_else(|| Self::off_reason(sled));
             return (stage_name(&boot.stage), stage_since(boot), reason);
+        }
+        if let (None, Duty::Maintenance { since, reason }) = (&sled.quarantine, &sled.duty) {
+            return ("Maintenance", Some(*since), Some(reason.clone()));
         }
         match (&sled.quarantine, &sled.power) {
             (Some(quarantine), _) => (
@@ -248,9 +264,14 @@ impl State {
             (None, Power::Unknown { since, reason }) => {
                 ("Unknown", Some(*since), Some(reason.clone()))
             }
-            (None, Power::Off { since }) => ("Off", Some(*since), None),
+            (None, Power::Off { since }) => ("Off", Some(*since), Self::off_reason(sled)),
             (None, Power::Claimed { .. }) => ("Unknown", None, None),
         }
+    }
+
+    fn off_reason(sled: &Sled) -> Option<String> {
+        matches!(sled.duty, Duty::Drained { .. })
+            .then(|| "drained: it gets no boot until it is resumed".to_string())
     }
 
     fn boot_view(&self, id: BootId, boot: &Boot) -> BootView {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use control::{Event, Reply};
+use control::{Event, Lever, Reply};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     Method, Request, StatusCode,
@@ -219,6 +219,14 @@ impl Admin {
                     .await;
                 view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
             }
+            ["pools"] => {
+                let view = self.engine.query(|state, _| state.pool_views()).await;
+                view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
+            }
+            ["jobs", number, "explain"] => match number.parse() {
+                Ok(number) => self.explain(number).await,
+                Err(_) => text(StatusCode::NOT_FOUND, "a job's id is a number"),
+            },
             ["receipts"] => {
                 self.receipts(parameter(query, "from").unwrap_or(1), limit)
                     .await
@@ -228,6 +236,23 @@ impl Admin {
                 Err(_) => text(StatusCode::NOT_FOUND, "not found"),
             },
             _ => text(StatusCode::NOT_FOUND, "not found"),
+        }
+    }
+
+    async fn explain(&self, number: u64) -> Answer {
+        let said = self
+            .engine
+            .query(move |state, now| state.explain(now, number))
+            .await;
+        match said {
+            Ok(Some(said)) => json(StatusCode::OK, &said),
+            Ok(None) => text(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "job {number} is not known: no delivery told of it, or it fitted no pool a long time ago"
+                ),
+            ),
+            Err(error) => stopping(error),
         }
     }
 
@@ -253,29 +278,26 @@ impl Admin {
     }
 
     async fn act(&self, path: &[String], request: Request<Incoming>) -> Answer {
-        let [kind, sled, verb] = path else {
+        if path != ["levers"] {
             return text(StatusCode::NOT_FOUND, "not found");
+        }
+        let body = Limited::new(request.into_body(), COMMAND_BYTES)
+            .collect()
+            .await;
+        let Ok(body) = body else {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "the command is too long");
         };
-        let event = match (kind.as_str(), verb.as_str()) {
-            ("sleds", "release") => Event::Release { sled: sled.clone() },
-            ("sleds", "quarantine") => {
-                let body = Limited::new(request.into_body(), COMMAND_BYTES)
-                    .collect()
-                    .await;
-                let Ok(body) = body else {
-                    return text(StatusCode::PAYLOAD_TOO_LARGE, "the reason is too long");
-                };
-                let reason = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-                Event::Quarantine {
-                    sled: sled.clone(),
-                    reason,
-                }
+        let lever: Lever = match serde_json::from_slice(&body.to_bytes()) {
+            Ok(lever) => lever,
+            Err(error) => {
+                let message = format!("this is no command that is known here: {error}");
+                return text(StatusCode::BAD_REQUEST, message);
             }
-            _ => return text(StatusCode::NOT_FOUND, "not found"),
         };
+        let event = Event::Lever(lever);
         match self.engine.submit(event).await {
             Ok(Reply::Done(Ok(()))) => json(StatusCode::OK, &serde_json::json!({ "done": true })),
-            Ok(Reply::Done(Err(error))) => text(StatusCode::NOT_FOUND, error.to_string()),
+            Ok(Reply::Done(Err(error))) => text(StatusCode::CONFLICT, error.to_string()),
             Ok(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no answer"),
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }

@@ -4,6 +4,7 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use control::Lever;
 use serde_json::Value;
 use tracing_subscriber::{
     Layer,
@@ -20,7 +21,10 @@ use crate::{
 };
 
 mod client;
+mod levers;
 mod table;
+
+use levers::{PoolCommand, SledCommand};
 
 use client::{Client, socket_path};
 
@@ -90,29 +94,28 @@ enum Command {
         reach: Reach,
     },
     /// Act on one sled
-    #[command(subcommand)]
     Sled(SledCommand),
+    /// Show pools
+    Pools {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Act on one pool
+    Pool(PoolCommand),
+    /// Look into one job
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Show and verify wipe receipts
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
 }
 
 #[derive(Subcommand)]
-enum SledCommand {
-    /// Put a quarantined sled back into service
-    Release {
-        /// The sled's name
-        name: String,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Withhold a sled; a boot that runs on it goes on to its end
-    Quarantine {
-        /// The sled's name
-        name: String,
-        /// Why, for whoever looks
-        #[arg(long, default_value = "withheld by hand")]
-        reason: String,
+enum JobCommand {
+    /// Say why a job is where it is
+    Explain {
+        /// GitHub's number of the job
+        id: u64,
         #[command(flatten)]
         reach: Reach,
     },
@@ -187,16 +190,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             show(&reach, &format!("/api/v1/jobs?limit={limit}"), table::jobs)
         }
         Command::Sleds { reach } => show(&reach, "/api/v1/sleds", table::sleds),
-        Command::Sled(SledCommand::Release { name, reach }) => act(
+        Command::Sled(SledCommand { lever }) => pull(lever.into()),
+        Command::Pools { reach } => show(&reach, "/api/v1/pools", table::pools),
+        Command::Pool(PoolCommand { lever }) => pull(lever.into()),
+        Command::Job(JobCommand::Explain { id, reach }) => show(
             &reach,
-            &format!("/api/v1/sleds/{name}/release"),
-            String::new(),
+            &format!("/api/v1/jobs/{id}/explain"),
+            table::explanation,
         ),
-        Command::Sled(SledCommand::Quarantine {
-            name,
-            reason,
-            reach,
-        }) => act(&reach, &format!("/api/v1/sleds/{name}/quarantine"), reason),
         Command::Receipts(command) => receipts_command(command),
     }
 }
@@ -261,8 +262,8 @@ fn show(reach: &Reach, path: &str, render: fn(&Value) -> String) -> anyhow::Resu
     Ok(())
 }
 
-fn act(reach: &Reach, path: &str, body: String) -> anyhow::Result<()> {
-    let value = client(reach)?.post(path, body)?;
+fn pull((lever, reach): (Lever, Reach)) -> anyhow::Result<()> {
+    let value = client(&reach)?.post("/api/v1/levers", serde_json::to_string(&lever)?)?;
     if reach.json {
         println!("{value}");
     } else {

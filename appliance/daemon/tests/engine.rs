@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use control::{
-    DeliveryResult, Effect, Event, Hook, Inventory, JobAction, JobReport, Labels, Limits, PoolPolicy, PoolSpec,
-    Reply, Scope, SledSpec, Source, State,
+    DeliveryResult, Effect, Event, Hook, Inventory, JobAction, JobReport, Labels, Limits,
+    PoolPolicy, PoolSpec, Reply, Scope, SledSpec, Source, State,
 };
 use messages::{
     ApplianceId, Assurance, BootId, DeliveryKey, Digest, EffectId, Generation, HubId, ImageRef,

@@ -90,20 +90,54 @@ pub(super) fn jobs(value: &Value) -> String {
     )
 }
 
-pub(super) fn status(value: &Value) -> String {
-    let pools: Vec<Vec<String>> = items(&value["pools"])
+pub(super) fn pools(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
         .iter()
         .map(|pool| {
             vec![
                 cell(&pool["name"]),
                 cell(&pool["scope"]),
                 cell(&pool["labels"]),
-                cell(&pool["sleds"]),
+                format!("{} of {}", cell(&pool["used"]), cell(&pool["sleds"])),
                 cell(&pool["queued"]),
                 cell(&pool["problem"]),
             ]
         })
         .collect();
+    columns(
+        &[
+            "POOL",
+            "SCOPE",
+            "LABELS",
+            "SLEDS USED",
+            "WAITING",
+            "PROBLEM",
+        ],
+        &rows,
+    )
+}
+
+/// Why a job is where it is.
+pub(super) fn explanation(value: &Value) -> String {
+    let mut out = format!("job {}: {}\n", cell(&value["job"]), cell(&value["text"]));
+    if let Some(pool) = value["pool"].as_str() {
+        let _ = writeln!(out, "pool {}", cell(&pool.into()));
+    }
+    if let Some(ahead) = value["ahead"].as_u64() {
+        let _ = writeln!(out, "{ahead} waiting jobs are likely to start before it");
+    }
+    if let Some(at) = value["expected_start"].as_i64()
+        && let Ok(at) = jiff::Timestamp::from_millisecond(at)
+    {
+        let _ = writeln!(
+            out,
+            "likely to start at {at:.0}, as long as sleds take what they took of late"
+        );
+    }
+    out
+}
+
+pub(super) fn status(value: &Value) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -112,10 +146,7 @@ pub(super) fn status(value: &Value) -> String {
         cell(&value["queued"]),
         cell(&value["receipts"])
     );
-    out.push_str(&columns(
-        &["POOL", "SCOPE", "LABELS", "SLEDS", "WAITING", "PROBLEM"],
-        &pools,
-    ));
+    out.push_str(&pools(&value["pools"]));
     out.push('\n');
     out.push_str(&sleds(&value["sleds"]));
     out.push('\n');

@@ -180,7 +180,9 @@ fn pool(queued: usize, sleds: usize) -> PoolView {
         image: "debian-12".into(),
         queued,
         sleds,
+        used: 0,
         problem: None,
+        paused: false,
     }
 }
 

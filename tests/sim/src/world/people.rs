@@ -1,7 +1,8 @@
 //! People: the operator, a hand at the power button, a forger.
 
 use control::{
-    BootAnswer, BootImage, BootQuestion, Event, Inventory, PoolPolicy, PoolSpec, Scope, SledSpec,
+    BootAnswer, BootImage, BootQuestion, Event, Inventory, Lever, PoolPolicy, PoolSpec, Scope,
+    SledSpec,
 };
 use messages::{AgentKey, AgentMessage, Assurance, Digest, ImageRef};
 
@@ -123,7 +124,7 @@ impl World {
             for sled in 0..self.machines.len() {
                 if !self.machines[sled].bmc.dead {
                     let sled = self.machines[sled].name.clone();
-                    self.submit(Event::Release { sled }, Asker::Operator);
+                    self.submit(Event::Lever(Lever::Release { sled }), Asker::Operator);
                 }
             }
         }
@@ -245,12 +246,12 @@ impl World {
                 changed.pools[0].scope = Scope::Repo("octo/app".to_owned());
             }
             3 => {
-                let event = Event::Release { sled: name };
+                let event = Event::Lever(Lever::Release { sled: name });
                 return self.submit(event, Asker::Operator);
             }
             4 => {
                 let reason = "a person looks at it".to_owned();
-                let event = Event::Quarantine { sled: name, reason };
+                let event = Event::Lever(Lever::Quarantine { sled: name, reason });
                 return self.submit(event, Asker::Operator);
             }
             _ => {}

@@ -4,8 +4,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use control::{
-    BootStage, Change, Effect, Effects, Event, Hook, Limits, Outcome, PowerReading, PoweredOn,
-    Reply, Source, State, step,
+    BootStage, Change, Effect, Effects, Event, Hook, Lever, Limits, Outcome, PowerReading,
+    PoweredOn, Reply, Source, State, step,
 };
 use messages::{
     AgentKey, AgentMessage, ApplianceId, BootId, DeliveryKey, Digest, EffectId, Firmware, HubId,
@@ -332,14 +332,14 @@ pub(super) fn commits() -> Vec<Vec<Change>> {
     let boot = rack.boot();
     rack.walk(boot, &BootStage::Netbooting);
     for sled in ["sled-02", "sled-03"] {
-        rack.step(Event::Quarantine {
+        rack.step(Event::Lever(Lever::Quarantine {
             sled: sled.into(),
             reason: "its fan is loud".into(),
-        });
+        }));
     }
-    rack.step(Event::Release {
+    rack.step(Event::Lever(Lever::Release {
         sled: "sled-03".into(),
-    });
+    }));
     rack.deliver(main, "queued", 5, "x64");
     assert_eq!(rack.state.receipt_head().0, 2);
     assert_ne!(rack.state.receipt_head().1, Digest([0; 32]));
