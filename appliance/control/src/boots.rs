@@ -279,7 +279,9 @@ pub(crate) fn miss_silent_agents(state: &mut State, now: Millis, fx: &mut Effect
 
 fn ran_too_long(state: &State, now: Millis, id: BootId) -> bool {
     let started = state.boots.get(id).and_then(|boot| boot.times.running);
-    started.is_some_and(|started| now.since(started) > run_ms(state, id))
+    // The clock may have jumped while we were away; the agent keeps the limit
+    // by its own.
+    started.is_some_and(|started| now.since(started.max(state.started)) > run_ms(state, id))
 }
 
 /// What was seen of a netboot that never reached its agent.
@@ -457,6 +459,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
         matches!(effect, Effect::PowerOff { sled, generation: of } if *sled == sled_id && *of == generation)
     });
     state.heard.remove(&id);
+    state.read_off.remove(&id);
     state
         .checks
         .insert(sled_id, now.after(state.limits.power_poll_ms));
@@ -470,7 +473,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
 /// Ended boots beyond the bound leave, oldest first. Their receipts stay.
 fn forget_ended(state: &mut State) {
     while state.boots.index().ended.len() > state.limits.history {
-        let Some(oldest) = state.boots.index().ended.first().copied() else {
+        let Some((_, oldest)) = state.boots.index().ended.first().copied() else {
             return;
         };
         state.boots.remove(oldest);

@@ -32,6 +32,21 @@ pub(crate) fn deliver(
     result
 }
 
+/// The clock may have jumped while the appliance was off, or may have been
+/// wrong when it ran last: ids from a time that cannot be told count as new.
+pub(crate) fn rebase(state: &mut State, now: Millis) {
+    let keep_from = Millis(now.0.saturating_sub(state.limits.delivery_memory_ms));
+    let strange: Vec<_> = state
+        .deliveries
+        .keys()
+        .filter(|(at, _)| *at < keep_from || *at > now)
+        .collect();
+    for entry in strange {
+        state.deliveries.remove(entry);
+        state.deliveries.insert((now, entry.1), ());
+    }
+}
+
 /// Forgets ids that GitHub itself has forgotten, and the oldest beyond the bound.
 pub(crate) fn forget_old(state: &mut State, now: Millis) {
     let keep_from = Millis(now.0.saturating_sub(state.limits.delivery_memory_ms));

@@ -89,6 +89,18 @@ fn offer(state: &mut State, now: Millis, sled: SledId, fx: &mut Effects) -> Boot
         ticket: boot.ticket,
         image: boot.image.clone(),
     };
+    // Network boot was forced for one start. A sled that has its kernel and
+    // asks again started once more, from wherever it liked.
+    if boot.times.kernel.is_some() && boot.override_confirmed {
+        if let Some(mut boot) = state.boots.get_mut(id) {
+            boot.override_confirmed = false;
+        }
+        let detail = "it asked to boot again after it had its kernel: its start counts as claimed";
+        state.audit(fx, "audit.boot.again", Some(id), detail.into());
+    }
+    let Some(boot) = state.boots.get(id) else {
+        return BootAnswer::Held(NOT_ARMED);
+    };
     if boot.times.dhcp.is_none()
         && let Some(mut boot) = state.boots.get_mut(id)
     {

@@ -16,8 +16,12 @@ use crate::{
     state::State,
 };
 
-/// An agent that spoke this recently contradicts a reading of off.
-const SILENCE_MS: u64 = 15_000;
+/// An agent that spoke this recently contradicts a reading of off. It speaks
+/// every ten seconds, and words get lost.
+const SILENCE_MS: u64 = 60_000;
+
+/// Readings of off in a row that outweigh an agent: a BMC may lie once.
+const READINGS: u32 = 3;
 
 /// A sled may read as off for this long after its power-on was accepted.
 const SETTLE_MS: u64 = 30_000;
@@ -77,7 +81,10 @@ pub(crate) fn read(
     };
     match (sled.power.clone(), result) {
         (Power::Claimed { boot }, Ok(PowerReading::Off)) => read_off(state, now, boot, fx),
-        (Power::Claimed { .. }, Ok(PowerReading::On | PowerReading::Unknown) | Err(_)) => {}
+        (Power::Claimed { boot }, Ok(PowerReading::On)) => {
+            state.read_off.remove(&boot);
+        }
+        (Power::Claimed { .. }, Ok(PowerReading::Unknown) | Err(_)) => {}
         (Power::Off { .. }, Ok(PowerReading::Off)) => {}
         (Power::Off { .. }, Ok(PowerReading::On)) => {
             let reason =
@@ -141,10 +148,6 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
     let Some(boot) = state.boots.get(id) else {
         return;
     };
-    let silent = state
-        .heard
-        .get(&id)
-        .is_none_or(|heard| now.since(*heard) >= SILENCE_MS);
     match boot.stage {
         // While a command is under way the reading may be older than it.
         BootStage::PoweringOff { .. } if is_commanded(state, now, boot.sled) => {}
@@ -169,12 +172,29 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
         }
         BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {
             // A live agent outranks a BMC's word.
-            if silent {
+            if is_gone(state, now, id) {
                 boots::fail(state, now, id, "it lost power", Off::Asked, fx);
                 end_uncommanded(state, now, id, fx);
             }
         }
     }
+}
+
+/// Whether the agent of a boot whose sled reads as off is gone: it has been
+/// silent for a while, and the reading was repeated.
+fn is_gone(state: &mut State, now: Millis, id: BootId) -> bool {
+    // After a restart the silence is counted anew.
+    let heard = *state.heard.entry(id).or_insert(now);
+    let readings = state.read_off.entry(id).or_insert(0);
+    *readings = readings.saturating_add(1);
+    if *readings >= READINGS && now.since(heard) >= SILENCE_MS {
+        return true;
+    }
+    if let Some(sled) = state.boots.get(id).map(|boot| boot.sled) {
+        let soon = now.after(SILENCE_MS / u64::from(READINGS));
+        state.checks.insert(sled, soon);
+    }
+    false
 }
 
 /// Ends a boot whose sled read as off, unless a command is under way that

@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use messages::{BootId, Millis};
 
 use crate::{
-    Effect, Effects, boots,
+    Effect, Effects, boots, deliveries,
     index::outbox::Subject,
     rows::{BootStage, Power},
     runners,
@@ -19,7 +19,9 @@ use crate::{
 /// have happened: its name is deleted and a fresh one is minted. Every
 /// deadline starts anew, because sleds went on while we were away.
 pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
+    state.started = now;
     forget_future(state, now);
+    deliveries::rebase(state, now);
     runners::void_mintings(state, now);
     let active: Vec<(BootId, BootStage)> = state
         .active_boots()

@@ -52,6 +52,11 @@ pub struct State {
     pub(crate) checks: Checks,
     /// When each boot's agent last spoke.
     pub(crate) heard: BTreeMap<BootId, Millis>,
+    /// How often in a row the sled of a boot read as off while its agent should
+    /// be there.
+    pub(crate) read_off: BTreeMap<BootId, u32>,
+    /// When the appliance started.
+    pub(crate) started: Millis,
     /// When silent agents were last looked for.
     pub(crate) listened: Millis,
     /// When it was last noted that a sled asked to boot in vain.
@@ -161,6 +166,8 @@ impl State {
             texts: Interner::default(),
             checks: Checks::default(),
             heard: BTreeMap::new(),
+            read_off: BTreeMap::new(),
+            started: Millis(0),
             listened: Millis(0),
             held: BTreeMap::new(),
             last_start: BTreeMap::new(),

@@ -24,7 +24,8 @@ pub(crate) struct BootIndex {
     pub(crate) tickets: BTreeMap<TicketToken, BootId>,
     /// Not ended.
     pub(crate) active: BTreeSet<BootId>,
-    pub(crate) ended: BTreeSet<BootId>,
+    /// In the order in which they ended.
+    pub(crate) ended: BTreeSet<(Millis, BootId)>,
     /// When each stage must have ended; those without a deadline are left out.
     pub(crate) deadlines: BTreeSet<(Millis, BootId)>,
     pub(crate) running: BTreeSet<BootId>,
@@ -105,6 +106,10 @@ const fn is_starting(boot: &Boot) -> bool {
     matches!(boot.stage, BootStage::PoweringOn | BootStage::Netbooting)
 }
 
+fn ended_at(boot: &Boot) -> Millis {
+    boot.times.off.unwrap_or(boot.times.claimed)
+}
+
 fn runner_id(boot: &Boot) -> Option<RunnerId> {
     boot.runner.as_ref().and_then(|runner| runner.id)
 }
@@ -117,7 +122,7 @@ impl Index<BootId, Boot> for BootIndex {
             self.runners.insert((runner, id));
         }
         if boot.stage == BootStage::Ended {
-            self.ended.insert(id);
+            self.ended.insert((ended_at(boot), id));
             return;
         }
         self.active.insert(id);
@@ -155,7 +160,7 @@ impl Index<BootId, Boot> for BootIndex {
             self.runners.remove(&(runner, id));
         }
         if boot.stage == BootStage::Ended {
-            self.ended.remove(&id);
+            self.ended.remove(&(ended_at(boot), id));
             return;
         }
         self.active.remove(&id);
