@@ -43,7 +43,12 @@ const MAX_BODY: usize = 25 * 1024 * 1024;
 /// deliveries are longer.
 const MAX_RESERVED: usize = 32 * 1024;
 
-/// Unverified bytes in flight over all connections, in KiB.
+/// The first bytes of a body, which always have room: deliveries of jobs fit
+/// in there, so that nobody's large bodies keep them out. Together with
+/// [`CONNECTIONS`] this bounds them to 64 MiB.
+const FREE: usize = 64 * 1024;
+
+/// Unverified bytes in flight beyond [`FREE`], over all connections, in KiB.
 const BUDGET_KIB: usize = 64 * 1024;
 
 /// GitHub gives up after 10 s, so a body that takes longer helps nobody.
@@ -224,7 +229,8 @@ impl Webhook {
             if length > MAX_BODY {
                 return Err(Refusal::TooLarge);
             }
-            let owed = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX) - paid;
+            let charged_kib = length.saturating_sub(FREE).div_ceil(1024);
+            let owed = u32::try_from(charged_kib).unwrap_or(u32::MAX) - paid;
             if owed > 0 {
                 let permit = Arc::clone(&self.budget)
                     .try_acquire_many_owned(owed)

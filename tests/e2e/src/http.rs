@@ -168,7 +168,9 @@ fn answer(mut stream: TcpStream) -> Result<Answer> {
     })
 }
 
-fn sign(secret: &[u8], body: &[u8]) -> String {
+/// The value of `X-Hub-Signature-256` for a body.
+#[must_use]
+pub fn sign(secret: &[u8], body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any key length serves");
     mac.update(body);
     mac.finalize()

@@ -16,7 +16,7 @@ use musher_demo::{JobView, PowerEvent, Rig, RigConfig, wait_for};
 use musher_lab::SledConfig;
 
 pub use delivery::workflow_job;
-pub use http::{Answer, Request, exchange, send_slowly};
+pub use http::{Answer, Request, exchange, send_slowly, sign};
 pub use image::holds;
 pub use standalone::{Standalone, program, secret};
 
