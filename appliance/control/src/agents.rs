@@ -16,6 +16,7 @@ use messages::{
 use crate::{
     AgentReply, Effects,
     boots::{self, Off},
+    outage,
     rows::BootStage,
     state::State,
 };
@@ -117,6 +118,9 @@ fn hello(
             boot.inventory = Some(inventory);
             drop(boot);
             boots::enter(state, now, id, BootStage::Wiping);
+            if let Some(progress) = state.boots.get(id).map(boots::progress) {
+                outage::got_through(state, progress, fx);
+            }
             state.audit(fx, "audit.boot.redeemed", Some(id), format!("key {key}"));
         }
         BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {}

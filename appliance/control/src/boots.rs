@@ -13,9 +13,9 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects,
+    Effect, Effects, StageTimes,
     index::outbox::Subject,
-    jobs, power, receipts,
+    jobs, outage, power, receipts,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
     runners, schedule,
     state::State,
@@ -73,7 +73,7 @@ pub(crate) fn claim(
         image,
         for_job: None,
         stage: BootStage::PoweringOn,
-        deadline: now.after(state.limits.power_on_ms),
+        deadline: Millis(u64::MAX),
         ticket,
         key: None,
         times: Timeline {
@@ -96,6 +96,7 @@ pub(crate) fn claim(
         circuit,
     };
     state.boots.insert(id, boot);
+    enter(state, now, id, BootStage::PoweringOn);
     if let Some(job) = for_job {
         schedule::pair(state, now, id, job);
     }
@@ -107,6 +108,7 @@ pub(crate) fn claim(
             generation,
         },
     );
+    outage::probe(state, now, fx);
     state.audit(
         fx,
         "audit.sled.claim",
@@ -128,9 +130,9 @@ pub(crate) fn enter(state: &mut State, now: Millis, id: BootId, stage: BootStage
 pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
     let limits = &state.limits;
     match stage {
-        BootStage::PoweringOn => limits.power_on_ms,
-        BootStage::Netbooting => limits.netboot_ms,
-        BootStage::Wiping => limits.wipe_ms,
+        BootStage::PoweringOn => learned(state, id, |times| &times.power_on, limits.power_on_ms),
+        BootStage::Netbooting => learned(state, id, |times| &times.netboot, limits.netboot_ms),
+        BootStage::Wiping => learned(state, id, |times| &times.wipe, limits.wipe_ms),
         BootStage::Ready => match state.boots.get(id) {
             Some(boot) if boot.for_job.is_none() => warm_ms(state, boot),
             _ => limits.ready_ms,
@@ -147,6 +149,65 @@ pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
         BootStage::PoweringOff { cuts: 0 } => limits.power_off_ms,
         BootStage::PoweringOff { .. } => limits.cut_ms,
         BootStage::Ended => u64::MAX,
+    }
+}
+
+/// Boots of a sled that its deadlines are learned from.
+const LEARN_FROM: usize = 20;
+
+/// Fewest boots that say anything.
+const LEARN_AFTER: usize = 5;
+
+/// What a stage may take, over the longest that it took of late.
+const SLACK: u64 = 3;
+
+/// Least time that a learned deadline leaves, in milliseconds.
+const LEAST_MS: u64 = 60_000;
+
+/// How long a stage may take on this sled: a multiple of the longest of its
+/// last good boots, never more than the limit.
+fn learned(state: &State, id: BootId, of: impl Fn(&StageTimes) -> &Vec<u32>, limit_ms: u64) -> u64 {
+    let sled = state
+        .boots
+        .get(id)
+        .and_then(|boot| state.sleds.get(boot.sled));
+    let times = sled.map(|sled| of(&sled.times));
+    let longest = times
+        .filter(|times| times.len() >= LEARN_AFTER)
+        .and_then(|times| times.iter().max());
+    longest.map_or(limit_ms, |longest| {
+        (u64::from(*longest) * SLACK).max(LEAST_MS).min(limit_ms)
+    })
+}
+
+/// What the stages of a good boot took, in milliseconds.
+struct Took {
+    power_on: Option<u32>,
+    netboot: Option<u32>,
+    wipe: Option<u32>,
+}
+
+impl Took {
+    fn of(times: &Timeline) -> Self {
+        let between =
+            |from: Option<Millis>, to: Option<Millis>| u32::try_from(to?.since(from?)).ok();
+        Self {
+            power_on: between(Some(times.claimed), times.power_on),
+            netboot: between(times.power_on, times.agent),
+            wipe: between(times.agent, times.wiped),
+        }
+    }
+
+    fn note(&self, times: &mut StageTimes) {
+        for (stage, took) in [
+            (&mut times.power_on, self.power_on),
+            (&mut times.netboot, self.netboot),
+            (&mut times.wipe, self.wipe),
+        ] {
+            stage.extend(took);
+            let surplus = stage.len().saturating_sub(LEARN_FROM);
+            stage.drain(..surplus);
+        }
     }
 }
 
@@ -329,8 +390,10 @@ pub(crate) fn fail(
     };
     let sled_id = boot.sled;
     state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
+    let boot = boot.clone();
+    let counts = outage::failed(state, now, &boot, fx);
     let mut failures = 0;
-    if let Some(mut sled) = state.sleds.get_mut(sled_id) {
+    if counts && let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.failures = sled.failures.saturating_add(1);
         failures = sled.failures;
     }
@@ -444,15 +507,18 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     let ran = matches!(boot.outcome, Some(Outcome::Ran));
     let (pool, held_ms) = (boot.pool, now.since(boot.times.claimed));
     let generation = boot.generation;
+    let took = ran.then(|| Took::of(&boot.times));
     drop(boot);
     if ran {
+        outage::got_through(state, u32::MAX, fx);
         schedule::note_busy(state, pool, held_ms);
     }
     if let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.power = Power::Off { since: now };
         sled.power_problem = None;
-        if ran {
+        if let Some(took) = took {
             sled.failures = 0;
+            took.note(&mut sled.times);
         }
     }
     state.withdraw_effects(Subject::Sled(sled_id), |effect| {

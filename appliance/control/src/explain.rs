@@ -181,6 +181,13 @@ pub(crate) fn words(
             "power-budget",
             format!("circuit {circuit} starts {starts} sleds already"),
         ),
+        Hindrance::Outage(until) => (
+            "outage",
+            format!(
+                "sleds failed one after the other and none got through: the next is tried in {} s; look at the sled network, the BMCs' network and GitHub",
+                seconds(until)
+            ),
+        ),
         Hindrance::Stagger(until) => (
             "power-budget",
             format!("its circuit may start a sled in {} s", seconds(until)),

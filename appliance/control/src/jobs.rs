@@ -8,6 +8,7 @@ use messages::{BootId, HubId, JobId, Millis, PoolId};
 use crate::{
     DeliveryResult, Effects, JobAction, JobReport, Labels, Source, boots, explain,
     index::{jobs::PoolQueue, outbox::Subject},
+    outage,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Pool, Runner},
     schedule,
     state::State,
@@ -42,6 +43,7 @@ pub(crate) fn report(
     }
     if let Some(boot) = runs_here {
         bind(state, now, id, boot);
+        outage::got_through(state, u32::MAX, fx);
     }
     let outcome = match report.action {
         JobAction::Queued if !known => DeliveryResult::Queued,

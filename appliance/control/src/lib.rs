@@ -29,6 +29,7 @@ mod labels;
 mod levers;
 mod limits;
 mod netboot;
+mod outage;
 mod outcomes;
 mod persist;
 mod placement;

@@ -53,6 +53,8 @@ pub(crate) enum Hindrance {
     },
     /// The circuit started one a moment ago.
     Stagger(Millis),
+    /// Sleds fail one after the other, so they are tried one at a time.
+    Outage(Millis),
 }
 
 impl Hindrance {
@@ -82,6 +84,9 @@ pub(crate) fn place(state: &State, now: Millis, id: PoolId) -> Result<SledId, Hi
     if let Some(until) = pool.blocked_until.filter(|until| *until > now) {
         let problem = pool.problem.clone().unwrap_or_default();
         return Err(Hindrance::Blocked { until, problem });
+    }
+    if let Some(until) = state.outage.next_probe().filter(|until| *until > now) {
+        return Err(Hindrance::Outage(until));
     }
     if let Some(cap) = pool.policy.max_sleds
         && state.boots.index().held(id) >= cap as usize

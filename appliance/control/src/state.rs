@@ -22,6 +22,7 @@ use crate::{
         sleds::SledIndex,
     },
     interner::Interner,
+    outage::Outage,
     persist::{self, Change, Delivery, LoadError, Row, TableId},
     rows::{Boot, Circuit, Hub, Job, Meta, Pending, Pool, Power, Sled},
     table::{Index, Table},
@@ -67,6 +68,8 @@ pub struct State {
     pub(crate) arrivals: BTreeMap<PoolId, VecDeque<Millis>>,
     /// How long boots of each pool held their sleds of late, in milliseconds.
     pub(crate) busy_ms: BTreeMap<PoolId, u64>,
+    /// Failures that sleds share.
+    pub(crate) outage: Outage,
     /// Jobs that fit no pool, and why.
     pub(crate) unmatched: VecDeque<(JobId, String)>,
     /// Pools to look at for another reason than their rows.
@@ -173,6 +176,7 @@ impl State {
             last_start: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             busy_ms: BTreeMap::new(),
+            outage: Outage::default(),
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,

@@ -614,3 +614,65 @@ fn contradictions_are_refused() {
         "a weight is 0",
     );
 }
+
+#[test]
+fn an_outage_is_no_sleds_fault() {
+    let pools = vec![pool("linux", &["linux"], PoolPolicy::default())];
+    let mut rack = Rack::new(pools, vec![], sleds(4, &["linux"]));
+    rack.queue(1..9, "octo/app", &["linux"]);
+    let miss = |rack: &mut Rack| {
+        let boots = rack.under_way();
+        rack.power_all_on();
+        rack.pass(11 * 60_000);
+        for boot in boots {
+            let sled = rack.state.boot(boot).expect("it is kept").sled;
+            rack.settle_all("power-off", &Outcome::PoweredOff(Ok(())));
+            rack.now += 5_000;
+            rack.read_off(sled);
+        }
+    };
+    let quarantined = |rack: &Rack| {
+        let sleds = rack.state.sleds();
+        sleds.filter(|(_, sled)| sled.quarantine.is_some()).count()
+    };
+    // No sled reaches its agent, again and again.
+    assert_eq!(rack.under_way().len(), 4);
+    miss(&mut rack);
+    assert_eq!(rack.under_way().len(), 0);
+    assert_eq!(rack.why(1), "outage");
+    for _ in 0..6 {
+        rack.pass(60_000);
+        assert_eq!(rack.under_way().len(), 1, "one is tried at a time");
+        rack.pass(1_000);
+        assert_eq!(rack.under_way().len(), 1);
+        miss(&mut rack);
+    }
+    assert_eq!(quarantined(&rack), 0);
+    // One gets through: the others follow at once.
+    rack.pass(60_000);
+    rack.wipe_all();
+    assert_eq!(rack.under_way().len(), 4);
+}
+
+#[test]
+fn deadlines_are_learned_from_the_sled() {
+    let pools = vec![pool("linux", &["linux"], PoolPolicy::default())];
+    let mut rack = Rack::new(pools, vec![], sleds(1, &["linux"]));
+    let unless = Limits::default().netboot_ms;
+    for run in 0..6 {
+        rack.queue(run..run + 1, "octo/app", &["linux"]);
+        let boot = rack.under_way()[0];
+        rack.power_all_on();
+        let deadline = rack.state.boot(boot).expect("it goes on").deadline;
+        let left = deadline.since(Millis(rack.now));
+        // After five boots: three times what the longest took.
+        let expect = if run < 5 { unless } else { 3 * 40_000 };
+        assert_eq!(left, expect, "run {run}");
+        rack.now += 40_000;
+        rack.wipe_all();
+        rack.run_all();
+        rack.deliver(run, JobAction::Completed, "octo/app", &["linux"]);
+        rack.end(boot);
+        rack.pass(60_000);
+    }
+}
