@@ -141,6 +141,13 @@ fn in_turns(
     Ok(Row::new(name, figures, peer_name, goal))
 }
 
+/// The value that `percent` of a hundred sorted values do not exceed (nearest
+/// rank).
+pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
 /// The middle value of an odd number of them.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

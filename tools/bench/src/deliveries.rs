@@ -49,10 +49,20 @@ pub(crate) struct Maker {
 impl Maker {
     /// Numbers begin at the same one in each run.
     pub(crate) fn new() -> Self {
+        Self::beginning(30_000_000_000)
+    }
+
+    /// Numbers begin at this one.
+    pub(crate) fn beginning(next: u64) -> Self {
         Self {
-            queued: body(Status::Queued),
-            completed: body(Status::Completed),
-            next: 30_000_000_000,
+            queued: body(&job(NUMBER, Status::Queued, &LABELS, None)),
+            completed: body(&job(
+                NUMBER,
+                Status::Completed,
+                &LABELS,
+                Some((4_242, "somebody-elses-runner")),
+            )),
+            next,
         }
     }
 
@@ -87,6 +97,19 @@ impl Maker {
     }
 }
 
+/// The delivery that says how one job stands, and on which runner, by id and
+/// name.
+pub(crate) fn about(
+    path: &str,
+    number: u64,
+    status: Status,
+    labels: &[&str],
+    runner: Option<(u64, &str)>,
+    expect: &'static [u8],
+) -> Request {
+    request(path, &body(&job(number, status, labels, runner)), expect)
+}
+
 /// GitHub's request (GitHub Docs, "Webhook events and payloads", delivery
 /// headers) over HTTP/1.1, on a connection that stays open.
 fn request(path: &str, body: &str, expect: &'static [u8]) -> Request {
@@ -114,8 +137,7 @@ fn request(path: &str, body: &str, expect: &'static [u8]) -> Request {
 
 /// The body in GitHub's shape, with every address and the repository's whole
 /// description in it.
-fn body(status: Status) -> String {
-    const SINCE_MS: i64 = 1_790_000_000_000;
+fn body(job: &Job) -> String {
     let place = Repository {
         id: 7_001,
         name: "app".to_owned(),
@@ -130,33 +152,37 @@ fn body(status: Status) -> String {
         permissions: BTreeMap::new(),
         runner_groups: Vec::new(),
     };
+    workflow_job("https://api.github.com", &installation, &place, job).to_string()
+}
+
+fn job(number: u64, status: Status, labels: &[&str], runner: Option<(u64, &str)>) -> Job {
+    const SINCE_MS: i64 = 1_790_000_000_000;
     let ended = status == Status::Completed;
-    let job = Job {
-        id: NUMBER,
-        run_id: NUMBER,
+    Job {
+        id: number,
+        run_id: number,
         name: "build (linux, x64)".to_owned(),
         account: ORGANIZATION.to_owned(),
-        repo: place.name.clone(),
+        repo: "app".to_owned(),
         public: false,
-        labels: LABELS.map(str::to_owned).to_vec(),
+        labels: labels.iter().copied().map(str::to_owned).collect(),
         script: String::new(),
         head_sha: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         status,
         conclusion: ended.then_some(Conclusion::Success),
         created_ms: SINCE_MS,
-        started_ms: ended.then_some(SINCE_MS + 9_000),
+        started_ms: runner.map(|_| SINCE_MS + 9_000),
         completed_ms: ended.then_some(SINCE_MS + 60_000),
         cancel_ms: None,
-        runner: ended.then(|| TakenBy {
-            id: 4_242,
-            name: "somebody-elses-runner".to_owned(),
+        runner: runner.map(|(id, name)| TakenBy {
+            id,
+            name: name.to_owned(),
             group_id: 1,
             group_name: "Default".to_owned(),
         }),
         log: VecDeque::new(),
         log_dropped: 0,
-    };
-    workflow_job("https://api.github.com", &installation, &place, &job).to_string()
+    }
 }
 
 #[cfg(test)]

@@ -34,3 +34,30 @@ pub(crate) fn durable_writes(dir: &Path, time: Duration) -> Result<f64> {
     fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     Ok(rate)
 }
+
+/// How long three durable writes, one after the other, take at the 99th
+/// percentile, in milliseconds.
+///
+/// # Errors
+/// A disk that refuses.
+pub(crate) fn three_syncs_p99_ms(dir: &Path) -> Result<f64> {
+    const ROUNDS: usize = 1_000;
+    let path = dir.join("append");
+    let append = || -> std::io::Result<Vec<f64>> {
+        let mut file = File::create(&path)?;
+        let mut times = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            for _ in 0..3 {
+                file.write_all(&RECORD)?;
+                file.sync_data()?;
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    };
+    let times = append().with_context(|| format!("write and sync {}", path.display()))?;
+    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    Ok(crate::acks::percentile(&times, 99))
+}

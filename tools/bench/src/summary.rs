@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// The order of rows in file and table.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "ack-1",
     "ack-64",
     "ack-64-webhook",
@@ -20,6 +20,7 @@ const ORDER: [&str; 18] = [
     "control-memory",
     "control-reload-snapshot",
     "control-reload",
+    "warm-path",
     "traces-bursty-jain",
     "traces-bursty-light-p95",
     "traces-diurnal-jain",

@@ -21,6 +21,7 @@ use engine::Engine;
 pub(crate) use engine::Spent;
 use hub::Hub;
 use sleds::{Phase, Sled};
+pub(crate) use sleds::{inventory as agent_inventory, wipe as wipe_report};
 
 /// When worlds begin: no time is 0, which means "never" to readers of rows.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;

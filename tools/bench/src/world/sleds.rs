@@ -208,7 +208,7 @@ impl<D: Demand> World<D> {
 }
 
 /// The inventory of every agent.
-fn inventory() -> Inventory {
+pub(crate) fn inventory() -> Inventory {
     Inventory {
         agent_version: "0.1.0".to_owned(),
         kernel: "6.12.48".to_owned(),
@@ -227,7 +227,7 @@ fn inventory() -> Inventory {
 }
 
 /// A clean wipe.
-fn wipe() -> WipeReport {
+pub(crate) fn wipe() -> WipeReport {
     WipeReport {
         disks: vec![DiskWipe {
             name: "nvme0n1".to_owned(),
