@@ -67,7 +67,7 @@ pub(crate) fn report(
 fn insert(state: &mut State, now: Millis, id: JobId, report: &JobReport, pool: Option<PoolId>) {
     let job = state.share_texts(Job {
         repository: report.repository.as_ref().into(),
-        name: report.name.clone(),
+        name: report.name.as_ref().into(),
         workflow: report.workflow.as_ref().into(),
         run_id: report.run_id,
         run_attempt: report.run_attempt,

@@ -228,7 +228,7 @@ pub struct Job {
     /// `owner/name`.
     pub repository: Arc<str>,
     /// Name of the job.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Name of the workflow.
     pub workflow: Arc<str>,
     /// GitHub's workflow run.

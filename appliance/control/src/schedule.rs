@@ -48,7 +48,7 @@ pub(crate) fn time_passed(state: &mut State, now: Millis) {
     unblock(state, now);
     let waiting = state.jobs.index().pools();
     let waiting: Vec<PoolId> = waiting
-        .filter(|(_, queue)| queue.unserved > 0)
+        .filter(|(id, queue)| queue.unserved > 0 && state.sleds.index().free_count(*id) > 0)
         .map(|(id, _)| id)
         .collect();
     state.due_pools.extend(waiting);
@@ -253,16 +253,21 @@ fn hand_over(state: &mut State, now: Millis, pool: PoolId, from: BootId, to: Boo
 /// sleds the one with the highest priority goes first, then the one that uses
 /// least of what serves it.
 fn start(state: &mut State, now: Millis, due: &BTreeSet<PoolId>, fx: &mut Effects) {
-    let mut open: Vec<PoolId> = due.iter().copied().collect();
-    loop {
-        reshare(state);
-        open.retain(|pool| next_job(state, *pool).is_some());
-        let Some(pool) = open.iter().copied().min_by_key(|id| rank(state, now, *id)) else {
-            break;
-        };
-        match (placement::place(state, now, pool), next_job(state, pool)) {
-            (Ok(sled), Some(job)) => boots::claim(state, now, sled, pool, Some(job), fx),
-            (Err(_), _) | (Ok(_), None) => open.retain(|id| *id != pool),
+    let candidate = |state: &State, pool: PoolId| {
+        let free = state.sleds.index().free_count(pool) > 0;
+        (free && next_job(state, pool).is_some()).then(|| rank(state, now, pool))
+    };
+    reshare(state);
+    let mut open: BTreeSet<_> = due
+        .iter()
+        .filter_map(|pool| candidate(state, *pool))
+        .collect();
+    while let Some(next) = open.pop_first() {
+        let pool = next.3;
+        if let (Ok(sled), Some(job)) = (placement::place(state, now, pool), next_job(state, pool)) {
+            boots::claim(state, now, sled, pool, Some(job), fx);
+            reshare(state);
+            open.extend(candidate(state, pool));
         }
     }
     for pool in due {

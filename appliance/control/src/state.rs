@@ -116,11 +116,15 @@ impl DeliveryKeys {
 }
 
 impl Index<(Millis, DeliveryKey), Delivery> for DeliveryKeys {
-    fn add(&mut self, (_, key): (Millis, DeliveryKey), _row: &Delivery) {
+    type Entry = ();
+
+    fn entry(_row: &Delivery) {}
+
+    fn add(&mut self, (_, key): (Millis, DeliveryKey), _entry: ()) {
         self.0.insert(key);
     }
 
-    fn remove(&mut self, (_, key): (Millis, DeliveryKey), _row: &Delivery) {
+    fn remove(&mut self, (_, key): (Millis, DeliveryKey), _entry: ()) {
         self.0.remove(&key);
     }
 }
@@ -229,6 +233,7 @@ impl State {
     pub(crate) fn share_texts(&mut self, job: Job) -> Job {
         Job {
             repository: self.texts.share(job.repository),
+            name: self.texts.share(job.name),
             workflow: self.texts.share(job.workflow),
             labels: job.labels.shared(&mut self.texts),
             ..job

@@ -7,19 +7,31 @@ use alloc::{
 };
 use core::ops::{Deref, DerefMut};
 
-/// What is derived from a table's rows. A row is taken out before it changes
-/// and put back after, so an index is a function of the rows alone.
-pub(crate) trait Index<K, V> {
-    /// Takes a row in.
-    fn add(&mut self, key: K, row: &V);
-    /// Takes a row out that was added just like this.
-    fn remove(&mut self, key: K, row: &V);
+/// What is derived from a table's rows. Each row has an entry; when that
+/// changes it is taken out and the new one put in, so an index is a function of
+/// the rows alone.
+pub(crate) trait Index<K: Copy, V> {
+    /// What the index wants to know of a row.
+    type Entry: PartialEq;
+    /// The entry of a row.
+    fn entry(row: &V) -> Self::Entry;
+    /// Puts an entry in.
+    fn add(&mut self, key: K, entry: Self::Entry);
+    /// Takes an entry out that was put in just like this.
+    fn remove(&mut self, key: K, entry: Self::Entry);
+    /// A row changed, and its entry with it.
+    fn change(&mut self, key: K, before: Self::Entry, after: Self::Entry) {
+        self.remove(key, before);
+        self.add(key, after);
+    }
 }
 
 /// A table that is only ever asked by key.
-impl<K, V> Index<K, V> for () {
-    fn add(&mut self, _key: K, _row: &V) {}
-    fn remove(&mut self, _key: K, _row: &V) {}
+impl<K: Copy, V> Index<K, V> for () {
+    type Entry = ();
+    fn entry(_row: &V) {}
+    fn add(&mut self, _key: K, _entry: ()) {}
+    fn remove(&mut self, _key: K, _entry: ()) {}
 }
 
 /// Rows by key, with the keys changed since [`Table::take_changed`].
@@ -57,9 +69,9 @@ impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
     /// The row, for a change of fields that are not stored.
     pub(crate) fn derived_mut(&mut self, key: K) -> Option<RowMut<'_, K, V, X>> {
         let row = self.rows.get_mut(&key)?;
-        self.index.remove(key, row);
         Some(RowMut {
             key,
+            before: Some(X::entry(row)),
             row,
             index: &mut self.index,
         })
@@ -72,7 +84,7 @@ impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
 
     pub(crate) fn remove(&mut self, key: K) -> Option<V> {
         let row = self.rows.remove(&key)?;
-        self.index.remove(key, &row);
+        self.index.remove(key, X::entry(&row));
         self.changed.insert(key);
         Some(*row)
     }
@@ -80,9 +92,9 @@ impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
     /// Puts back a row that is on disk already.
     pub(crate) fn restore(&mut self, key: K, row: V) {
         if let Some(before) = self.rows.remove(&key) {
-            self.index.remove(key, &before);
+            self.index.remove(key, X::entry(&before));
         }
-        self.index.add(key, &row);
+        self.index.add(key, X::entry(&row));
         self.rows.insert(key, Box::new(row));
     }
 
@@ -117,9 +129,10 @@ impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
     }
 }
 
-/// A row being changed. The index takes it in again when this is dropped.
+/// A row being changed. The index learns of it when this is dropped.
 pub(crate) struct RowMut<'a, K: Copy, V, X: Index<K, V>> {
     key: K,
+    before: Option<X::Entry>,
     row: &'a mut V,
     index: &'a mut X,
 }
@@ -139,6 +152,9 @@ impl<K: Copy, V, X: Index<K, V>> DerefMut for RowMut<'_, K, V, X> {
 
 impl<K: Copy, V, X: Index<K, V>> Drop for RowMut<'_, K, V, X> {
     fn drop(&mut self) {
-        self.index.add(self.key, self.row);
+        let after = X::entry(self.row);
+        if let Some(before) = self.before.take().filter(|before| *before != after) {
+            self.index.change(self.key, before, after);
+        }
     }
 }

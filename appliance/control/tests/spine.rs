@@ -350,7 +350,7 @@ fn three_failures_in_a_row_quarantine_a_sled() {
             .sleds()
             .all(|(_, sled)| matches!(sled.power, Power::Off { .. }))
     );
-    assert_eq!(bench.state.receipt_head().0, 6);
+    assert_eq!(bench.state.receipt_head().0, 3);
 }
 
 #[test]

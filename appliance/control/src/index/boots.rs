@@ -76,6 +76,12 @@ impl BootIndex {
             .map(|(_, id)| *id)
     }
 
+    fn add_deadline(&mut self, id: BootId, deadline: Millis, work: &Work) {
+        if deadline.0 != u64::MAX && work.ended_at.is_none() {
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
     pub(crate) fn starting(&self, circuit: CircuitId) -> usize {
         self.starting.get(&circuit).copied().unwrap_or(0)
     }
@@ -106,83 +112,138 @@ const fn is_starting(boot: &Boot) -> bool {
     matches!(boot.stage, BootStage::PoweringOn | BootStage::Netbooting)
 }
 
-fn ended_at(boot: &Boot) -> Millis {
-    boot.times.off.unwrap_or(boot.times.claimed)
+/// What the index wants to know of a boot.
+#[derive(PartialEq)]
+pub(crate) struct BootEntry {
+    /// When its stage must have ended.
+    deadline: Millis,
+    work: Work,
 }
 
-fn runner_id(boot: &Boot) -> Option<RunnerId> {
-    boot.runner.as_ref().and_then(|runner| runner.id)
+/// The part of it that matters to the scheduler.
+#[derive(PartialEq)]
+struct Work {
+    ticket: TicketToken,
+    pool: PoolId,
+    runner: Option<RunnerId>,
+    ended_at: Option<Millis>,
+    progress: u32,
+    running: bool,
+    idle: bool,
+    spare: bool,
+    to_mint: bool,
+    /// The circuit from which it draws the current of a start.
+    starting: Option<CircuitId>,
+    /// Whose share it uses.
+    repository: Option<Arc<str>>,
+}
+
+impl Work {
+    fn share(&self) -> Option<Share> {
+        let repository = self.repository.as_ref()?;
+        Some((self.pool, Arc::clone(repository)))
+    }
 }
 
 impl Index<BootId, Boot> for BootIndex {
-    fn add(&mut self, id: BootId, boot: &Boot) {
-        self.tickets.insert(boot.ticket, id);
-        self.dirty.insert(boot.pool);
-        if let Some(runner) = runner_id(boot) {
+    type Entry = BootEntry;
+
+    fn entry(boot: &Boot) -> BootEntry {
+        let ended = boot.stage == BootStage::Ended;
+        let repository = boot.repository.as_ref();
+        let work = Work {
+            ticket: boot.ticket,
+            pool: boot.pool,
+            runner: boot.runner.as_ref().and_then(|runner| runner.id),
+            ended_at: ended.then(|| boot.times.off.unwrap_or(boot.times.claimed)),
+            progress: progress(boot),
+            running: boot.stage == BootStage::Running,
+            idle: is_idle(boot),
+            spare: boot.is_spare(),
+            to_mint: is_to_mint(boot),
+            starting: boot.circuit.filter(|_| is_starting(boot)),
+            repository: repository.filter(|_| boot.is_under_way()).cloned(),
+        };
+        BootEntry {
+            deadline: boot.deadline,
+            work,
+        }
+    }
+
+    fn add(&mut self, id: BootId, BootEntry { deadline, work }: BootEntry) {
+        self.add_deadline(id, deadline, &work);
+        self.tickets.insert(work.ticket, id);
+        self.dirty.insert(work.pool);
+        if let Some(runner) = work.runner {
             self.runners.insert((runner, id));
         }
-        if boot.stage == BootStage::Ended {
-            self.ended.insert((ended_at(boot), id));
+        if let Some(at) = work.ended_at {
+            self.ended.insert((at, id));
             return;
         }
         self.active.insert(id);
-        count_up(&mut self.held, boot.pool);
-        if boot.deadline.0 != u64::MAX {
-            self.deadlines.insert((boot.deadline, id));
-        }
-        if boot.stage == BootStage::Running {
+        count_up(&mut self.held, work.pool);
+        if work.running {
             self.running.insert(id);
         }
-        if is_idle(boot) {
-            self.idle.insert((boot.pool, progress(boot), Reverse(id)));
+        if work.idle {
+            self.idle.insert((work.pool, work.progress, Reverse(id)));
         }
-        if boot.is_spare() {
-            self.spare.insert((boot.pool, progress(boot), id));
+        if work.spare {
+            self.spare.insert((work.pool, work.progress, id));
         }
-        if is_to_mint(boot) {
+        if work.to_mint {
             self.to_mint.insert(id);
             self.mint_due = true;
         }
-        if let Some(circuit) = boot.circuit.filter(|_| is_starting(boot)) {
+        if let Some(circuit) = work.starting {
             count_up(&mut self.starting, circuit);
         }
-        if let Some(repository) = boot.repository.as_ref().filter(|_| boot.is_under_way()) {
-            let share = (boot.pool, Arc::clone(repository));
+        if let Some(share) = work.share() {
             self.reshared.insert(share.clone());
             count_up(&mut self.usage, share);
         }
     }
 
-    fn remove(&mut self, id: BootId, boot: &Boot) {
-        self.tickets.remove(&boot.ticket);
-        self.dirty.insert(boot.pool);
-        if let Some(runner) = runner_id(boot) {
+    fn remove(&mut self, id: BootId, BootEntry { deadline, work }: BootEntry) {
+        self.deadlines.remove(&(deadline, id));
+        self.tickets.remove(&work.ticket);
+        self.dirty.insert(work.pool);
+        if let Some(runner) = work.runner {
             self.runners.remove(&(runner, id));
         }
-        if boot.stage == BootStage::Ended {
-            self.ended.remove(&(ended_at(boot), id));
+        if let Some(at) = work.ended_at {
+            self.ended.remove(&(at, id));
             return;
         }
         self.active.remove(&id);
-        count_down(&mut self.held, &boot.pool);
-        self.deadlines.remove(&(boot.deadline, id));
+        count_down(&mut self.held, &work.pool);
         self.running.remove(&id);
-        if is_idle(boot) {
-            self.idle.remove(&(boot.pool, progress(boot), Reverse(id)));
+        if work.idle {
+            self.idle.remove(&(work.pool, work.progress, Reverse(id)));
         }
-        if boot.is_spare() {
-            self.spare.remove(&(boot.pool, progress(boot), id));
+        if work.spare {
+            self.spare.remove(&(work.pool, work.progress, id));
         }
-        if is_to_mint(boot) {
+        if work.to_mint {
             self.to_mint.remove(&id);
         }
-        if let Some(circuit) = boot.circuit.filter(|_| is_starting(boot)) {
+        if let Some(circuit) = work.starting {
             count_down(&mut self.starting, &circuit);
         }
-        if let Some(repository) = boot.repository.as_ref().filter(|_| boot.is_under_way()) {
-            let share = (boot.pool, Arc::clone(repository));
+        if let Some(share) = work.share() {
             count_down(&mut self.usage, &share);
             self.reshared.insert(share);
+        }
+    }
+
+    fn change(&mut self, id: BootId, before: BootEntry, after: BootEntry) {
+        if before.work == after.work {
+            self.deadlines.remove(&(before.deadline, id));
+            self.add_deadline(id, after.deadline, &after.work);
+        } else {
+            self.remove(id, before);
+            self.add(id, after);
         }
     }
 }

@@ -94,21 +94,29 @@ impl PoolQueue {
             .map(|(_, repository)| repository)
     }
 
-    fn change(&mut self, repository: &Arc<str>, change: impl FnOnce(&mut RepositoryQueue)) {
+    /// Changes what waits of one repository; whether it only now began to wait.
+    fn change(&mut self, repository: &Arc<str>, change: impl FnOnce(&mut RepositoryQueue)) -> bool {
         let queue = self.repositories.entry(Arc::clone(repository)).or_default();
-        if !queue.unserved.is_empty() {
-            self.turns.remove(&(queue.turn, Arc::clone(repository)));
-            self.ages
-                .remove(&(queue.turn.oldest, Arc::clone(repository)));
-        }
+        let began = queue.unserved.is_empty();
+        let before = queue.turn;
         change(queue);
-        if let Some((oldest, _)) = queue.unserved.first() {
-            queue.turn.oldest = *oldest;
-            self.turns.insert((queue.turn, Arc::clone(repository)));
-            self.ages.insert((*oldest, Arc::clone(repository)));
+        let first = queue.unserved.first().map(|(at, _)| *at);
+        queue.turn.oldest = first.unwrap_or(before.oldest);
+        let after = queue.turn;
+        if !began && first == Some(before.oldest) && after == before {
+            return false;
+        }
+        if !began {
+            self.turns.remove(&(before, Arc::clone(repository)));
+            self.ages.remove(&(before.oldest, Arc::clone(repository)));
+        }
+        if first.is_some() {
+            self.turns.insert((after, Arc::clone(repository)));
+            self.ages.insert((after.oldest, Arc::clone(repository)));
         } else {
             self.repositories.remove(repository);
         }
+        began
     }
 }
 
@@ -136,54 +144,96 @@ impl JobIndex {
     }
 }
 
+/// What the index wants to know of a job.
+#[derive(PartialEq)]
+pub(crate) enum JobEntry {
+    /// It waits.
+    Queued {
+        pool: PoolId,
+        since: Millis,
+        /// Its repository, as long as no boot was started for it.
+        unserved: Option<Arc<str>>,
+    },
+    /// It ended.
+    Ended(Millis),
+    /// It runs, or fits no pool.
+    Other,
+}
+
 impl Index<JobId, Job> for JobIndex {
-    fn add(&mut self, id: JobId, job: &Job) {
+    type Entry = JobEntry;
+
+    fn entry(job: &Job) -> JobEntry {
         match (job.state, job.pool) {
-            (JobState::Queued, Some(pool)) => {
+            (JobState::Queued, Some(pool)) => JobEntry::Queued {
+                pool,
+                since: job.delivered_at,
+                unserved: match job.serving {
+                    Some(_) => None,
+                    None => Some(Arc::clone(&job.repository)),
+                },
+            },
+            (JobState::Completed, _) => {
+                JobEntry::Ended(job.completed_at.unwrap_or(job.delivered_at))
+            }
+            (JobState::Queued | JobState::InProgress, _) => JobEntry::Other,
+        }
+    }
+
+    fn add(&mut self, id: JobId, entry: JobEntry) {
+        match entry {
+            JobEntry::Queued {
+                pool,
+                since,
+                unserved,
+            } => {
                 self.queued += 1;
                 self.dirty.insert(pool);
                 let queue = self.pools.entry(pool).or_default();
                 queue.queued += 1;
-                if job.serving.is_none() {
+                if let Some(repository) = unserved {
                     queue.unserved += 1;
-                    queue.change(&job.repository, |queue| {
-                        queue.unserved.insert((job.delivered_at, id));
-                    });
-                    self.reshared.insert((pool, Arc::clone(&job.repository)));
+                    if queue.change(&repository, |queue| {
+                        queue.unserved.insert((since, id));
+                    }) {
+                        self.reshared.insert((pool, repository));
+                    }
                 }
             }
-            (JobState::Completed, _) => {
-                self.ended
-                    .insert((job.completed_at.unwrap_or(job.delivered_at), id));
+            JobEntry::Ended(at) => {
+                self.ended.insert((at, id));
             }
-            (JobState::Queued | JobState::InProgress, _) => {}
+            JobEntry::Other => {}
         }
     }
 
-    fn remove(&mut self, id: JobId, job: &Job) {
-        match (job.state, job.pool) {
-            (JobState::Queued, Some(pool)) => {
+    fn remove(&mut self, id: JobId, entry: JobEntry) {
+        match entry {
+            JobEntry::Queued {
+                pool,
+                since,
+                unserved,
+            } => {
                 self.queued -= 1;
                 self.dirty.insert(pool);
                 let Some(queue) = self.pools.get_mut(&pool) else {
                     return;
                 };
                 queue.queued -= 1;
-                if job.serving.is_none() {
+                if let Some(repository) = unserved {
                     queue.unserved -= 1;
-                    queue.change(&job.repository, |queue| {
-                        queue.unserved.remove(&(job.delivered_at, id));
+                    queue.change(&repository, |queue| {
+                        queue.unserved.remove(&(since, id));
                     });
                 }
                 if queue.queued == 0 {
                     self.pools.remove(&pool);
                 }
             }
-            (JobState::Completed, _) => {
-                self.ended
-                    .remove(&(job.completed_at.unwrap_or(job.delivered_at), id));
+            JobEntry::Ended(at) => {
+                self.ended.remove(&(at, id));
             }
-            (JobState::Queued | JobState::InProgress, _) => {}
+            JobEntry::Other => {}
         }
     }
 }

@@ -47,13 +47,19 @@ impl OutboxIndex {
 }
 
 impl Index<EffectId, Pending> for OutboxIndex {
-    fn add(&mut self, id: EffectId, pending: &Pending) {
-        self.due.insert((pending.due, id));
-        self.subjects.insert((Subject::of(&pending.effect), id));
+    type Entry = (Millis, Subject);
+
+    fn entry(pending: &Pending) -> Self::Entry {
+        (pending.due, Subject::of(&pending.effect))
     }
 
-    fn remove(&mut self, id: EffectId, pending: &Pending) {
-        self.due.remove(&(pending.due, id));
-        self.subjects.remove(&(Subject::of(&pending.effect), id));
+    fn add(&mut self, id: EffectId, (due, subject): Self::Entry) {
+        self.due.insert((due, id));
+        self.subjects.insert((subject, id));
+    }
+
+    fn remove(&mut self, id: EffectId, (due, subject): Self::Entry) {
+        self.due.remove(&(due, id));
+        self.subjects.remove(&(subject, id));
     }
 }

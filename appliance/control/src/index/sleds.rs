@@ -3,6 +3,7 @@
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
+    vec::Vec,
 };
 
 use messages::{BootId, CircuitId, Mac, Millis, PoolId, SledId};
@@ -70,53 +71,96 @@ impl SledIndex {
     }
 }
 
-fn is_free(sled: &Sled) -> bool {
-    matches!(sled.power, Power::Off { .. }) && sled.is_in_service()
+/// What the index wants to know of a sled.
+#[derive(PartialEq)]
+pub(crate) struct SledEntry {
+    name: String,
+    mac: Mac,
+    pools: Vec<PoolId>,
+    circuit: Option<CircuitId>,
+    watts: u32,
+    retired: bool,
+    in_service: bool,
+    /// Since when it is off; otherwise it may draw current.
+    off_since: Option<Millis>,
+    failures: u32,
+    last_boot: Option<BootId>,
+}
+
+impl SledEntry {
+    const fn free(&self, id: SledId) -> Option<Free> {
+        if self.in_service && self.off_since.is_some() {
+            Some((self.failures, self.last_boot, id))
+        } else {
+            None
+        }
+    }
+
+    fn draws(&self) -> Option<(CircuitId, u64)> {
+        let circuit = self.circuit.filter(|_| self.off_since.is_none())?;
+        Some((circuit, u64::from(self.watts)))
+    }
 }
 
 impl Index<SledId, Sled> for SledIndex {
-    fn add(&mut self, id: SledId, sled: &Sled) {
-        self.names.insert(sled.name.clone(), id);
+    type Entry = SledEntry;
+
+    fn entry(sled: &Sled) -> SledEntry {
+        SledEntry {
+            name: sled.name.clone(),
+            mac: sled.mac,
+            pools: sled.pools.clone(),
+            circuit: sled.circuit,
+            watts: sled.watts,
+            retired: sled.retired,
+            in_service: sled.is_in_service(),
+            off_since: match sled.power {
+                Power::Off { since } => Some(since),
+                Power::Unknown { .. } | Power::Claimed { .. } => None,
+            },
+            failures: sled.failures,
+            last_boot: sled.last_boot,
+        }
+    }
+
+    fn add(&mut self, id: SledId, sled: SledEntry) {
         self.macs.insert((sled.mac, id));
         if sled.retired {
             self.retired.insert(id);
         }
         for pool in &sled.pools {
             self.dirty.insert(*pool);
-            if sled.is_in_service() {
+            if sled.in_service {
                 count_up(&mut self.in_service, *pool);
             }
-            if is_free(sled) {
-                let free = (sled.failures, sled.last_boot, id);
+            if let Some(free) = sled.free(id) {
                 let set = self.free.entry((*pool, sled.circuit)).or_default();
                 set.insert(free);
                 count_up(&mut self.free_for, *pool);
             }
         }
-        match (&sled.power, sled.circuit) {
-            (Power::Off { since }, _) => {
-                self.off_since.insert((*since, id));
-            }
-            (Power::Unknown { .. } | Power::Claimed { .. }, Some(circuit)) => {
-                *self.drawn.entry(circuit).or_insert(0) += u64::from(sled.watts);
-            }
-            (Power::Unknown { .. } | Power::Claimed { .. }, None) => {}
+        if let Some(since) = sled.off_since {
+            self.off_since.insert((since, id));
         }
+        if let Some((circuit, watts)) = sled.draws() {
+            *self.drawn.entry(circuit).or_insert(0) += watts;
+        }
+        self.names.insert(sled.name, id);
     }
 
-    fn remove(&mut self, id: SledId, sled: &Sled) {
+    fn remove(&mut self, id: SledId, sled: SledEntry) {
         self.names.remove(&sled.name);
         self.macs.remove(&(sled.mac, id));
         self.retired.remove(&id);
         for pool in &sled.pools {
             self.dirty.insert(*pool);
-            if sled.is_in_service() {
+            if sled.in_service {
                 count_down(&mut self.in_service, pool);
             }
-            if is_free(sled) {
+            if let Some(free) = sled.free(id) {
                 let key = (*pool, sled.circuit);
                 if let Some(set) = self.free.get_mut(&key) {
-                    set.remove(&(sled.failures, sled.last_boot, id));
+                    set.remove(&free);
                     if set.is_empty() {
                         self.free.remove(&key);
                     }
@@ -124,16 +168,13 @@ impl Index<SledId, Sled> for SledIndex {
                 count_down(&mut self.free_for, pool);
             }
         }
-        match (&sled.power, sled.circuit) {
-            (Power::Off { since }, _) => {
-                self.off_since.remove(&(*since, id));
-            }
-            (Power::Unknown { .. } | Power::Claimed { .. }, Some(circuit)) => {
-                if let Some(watts) = self.drawn.get_mut(&circuit) {
-                    *watts -= u64::from(sled.watts);
-                }
-            }
-            (Power::Unknown { .. } | Power::Claimed { .. }, None) => {}
+        if let Some(since) = sled.off_since {
+            self.off_since.remove(&(since, id));
+        }
+        if let Some((circuit, watts)) = sled.draws()
+            && let Some(drawn) = self.drawn.get_mut(&circuit)
+        {
+            *drawn -= watts;
         }
     }
 }
