@@ -50,14 +50,28 @@ demo *ARGUMENTS: programs images
 demo-down DIR="target/demo":
     target/debug/musher-demo down --dir {{ DIR }}
 
+# A world that broke prints the options that make it small.
+#
 # Replay one seed of the simulation, telling everything that happens.
-sim SEED:
-    cargo run --locked --package musher-sim --bin sim -- --seed {{ SEED }} --trace
+sim SEED *OPTIONS:
+    cargo run --locked --package musher-sim --bin sim -- --trace --seed "$@"
 
+# Worlds of many sizes on all processors; the first that breaks is made smaller,
+# printed and ends it.
+#
 # Many seeds of the simulation, from START on.
-sim-soak COUNT="100000" START="0":
-    cargo run --locked --package musher-sim --bin sim -- \
-        --seeds {{ START }}..$(({{ START }} + {{ COUNT }}))
+soak SEEDS="100000" START="0":
+    cargo run --locked --package musher-sim --bin sim -- --stop \
+        --seeds {{ START }}..$(({{ START }} + {{ SEEDS }}))
+
+# Queue, sleds by state and waits over 24 hours, in target/sim/day.svg.
+#
+# Draw a day of 40 sleds.
+sim-day SEED="7" *OPTIONS:
+    cargo run --locked --package musher-sim --bin sim -- --day target/sim/day.svg \
+        --sleds 40 --minutes 1440 --traffic day \
+        --faults crash,rack,tunnel,outage,full,die,hang,api,cancel,drop,reorder \
+        --seed "$@"
 
 # What it finds is kept in tests/fuzz/artifacts, what it learns in
 # tests/fuzz/corpus.

@@ -4,9 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::{BootStage, Change, JobState, Power, State, TableId};
-use messages::{BootId, DeliveryKey, Digest, JobId, ReceiptRecord, SignedReceipt, decode};
+use messages::{BootId, DeliveryKey, Digest, HubId, JobId, ReceiptRecord, SignedReceipt, decode};
 
-use crate::{engine::Engine, github::Github, machine::Machine};
+use crate::{
+    engine::Engine,
+    github::{Github, Progress},
+    machine::{Machine, index_of},
+};
 
 /// A broken invariant: its name and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,27 +33,35 @@ pub(crate) fn broken(invariant: &'static str, detail: impl Into<String>) -> Viol
 #[derive(Debug)]
 pub(crate) struct Checks {
     commits: u64,
+    /// Everything is compared with the disk once in so many commits.
+    whole_each: u64,
     jobs: BTreeMap<JobId, JobState>,
     ended: BTreeSet<BootId>,
     last_receipt: (u64, Digest),
     applied: BTreeMap<DeliveryKey, u32>,
 }
 
+/// Jobs up to which each commit looks at all of them.
+const FEW_JOBS: usize = 200;
+
+/// Ended jobs that are kept in a world with the shortest history.
+const KEPT_JOBS: usize = 60;
+
 type Checked = Result<(), Violation>;
 
-impl Default for Checks {
-    fn default() -> Self {
+impl Checks {
+    /// For a world of this size.
+    pub(crate) const fn new(sleds: u64) -> Self {
         Self {
             commits: 0,
+            whole_each: 64 + 4 * sleds,
             jobs: BTreeMap::new(),
             ended: BTreeSet::new(),
             last_receipt: (0, Digest([0; 32])),
             applied: BTreeMap::new(),
         }
     }
-}
 
-impl Checks {
     /// A delivery was applied, and that is on disk.
     ///
     /// # Errors
@@ -74,17 +86,30 @@ impl Checks {
         &mut self,
         engine: &Engine,
         changes: &[Change],
-        world: &World<'_>,
+        machines: &[Machine],
     ) -> Checked {
         let Some(state) = engine.state.as_ref() else {
             return Ok(());
         };
         self.commits += 1;
-        claims(state)?;
-        self.forward_only(state)?;
-        self.proved_off(state, world)?;
+        let whole = self.commits.is_multiple_of(self.whole_each);
+        let changed = |table| changes.iter().any(|row| row.table == table);
+        if changed(TableId::Sleds) || changed(TableId::Boots) {
+            claims(state)?;
+            reasons(state)?;
+            self.proved_off(state, changes, machines)?;
+        }
+        // What left by its age may come again as if it were new.
+        for gone in changes.iter().filter(|row| row.value.is_none()) {
+            if let (TableId::Jobs, Some(job)) = (gone.table, job_of(&gone.key)) {
+                self.jobs.remove(&job);
+            }
+        }
+        if whole || (self.jobs.len() < FEW_JOBS && changed(TableId::Jobs)) {
+            self.forward_only(state)?;
+        }
         self.receipts(state, changes)?;
-        if self.commits.is_multiple_of(64) {
+        if whole {
             round_trip(engine, state)?;
         }
         Ok(())
@@ -101,27 +126,44 @@ impl Checks {
     }
 
     fn forward_only(&mut self, state: &State) -> Checked {
+        let before = std::mem::take(&mut self.jobs);
         for (id, job) in state.jobs() {
-            let before = self.jobs.insert(id, job.state);
-            if before.is_some_and(|before| before > job.state) {
+            if before.get(&id).is_some_and(|before| *before > job.state) {
+                let before = before.get(&id);
                 return Err(broken(
                     "job-forward-only",
                     format!("job {id} went from {before:?} to {:?}", job.state),
                 ));
             }
+            self.jobs.insert(id, job.state);
         }
         Ok(())
     }
 
-    fn proved_off(&mut self, state: &State, world: &World<'_>) -> Checked {
-        for (id, boot) in state.boots() {
+    fn proved_off(&mut self, state: &State, changes: &[Change], machines: &[Machine]) -> Checked {
+        let changed = changes
+            .iter()
+            .filter(|row| row.table == TableId::Boots)
+            .filter_map(|row| {
+                Some(BootId(u64::from_be_bytes(
+                    row.key.as_slice().try_into().ok()?,
+                )))
+            });
+        for id in changed {
+            let Some(boot) = state.boot(id) else {
+                // It ended and left in one commit, being the oldest of many.
+                self.ended.insert(id);
+                continue;
+            };
             if boot.stage != BootStage::Ended || !self.ended.insert(id) {
                 continue;
             }
             let machine = state
                 .sled_name(boot.sled)
-                .and_then(|name| world.machines.iter().find(|machine| machine.name == name));
-            if machine.is_some_and(|machine| machine.is_on() && !machine.by_hand) {
+                .and_then(index_of)
+                .and_then(|index| machines.get(index));
+            // Nothing can be proved by a BMC that lies, but by waiting.
+            if machine.is_some_and(|machine| machine.is_on() && !machine.by_hand && !machine.lied) {
                 return Err(broken(
                     "off-is-proved",
                     format!("boot {id} ended, but its sled is on"),
@@ -165,10 +207,13 @@ impl Checks {
     }
 }
 
-/// What the checks see of the world.
-pub(crate) struct World<'a> {
-    /// Its machines.
-    pub(crate) machines: &'a [Machine],
+/// The job whose row has this key.
+fn job_of(key: &[u8]) -> Option<JobId> {
+    let (hub, number) = key.split_at_checked(2)?;
+    Some(JobId {
+        hub: HubId(u16::from_be_bytes(hub.try_into().ok()?)),
+        number: u64::from_be_bytes(number.try_into().ok()?),
+    })
 }
 
 /// `one-claim-per-sled`.
@@ -201,11 +246,30 @@ fn claims(state: &State) -> Checked {
     Ok(())
 }
 
-/// `acknowledged-is-kept`.
+/// `quarantine-has-reason`.
+fn reasons(state: &State) -> Checked {
+    for (_, sled) in state.sleds() {
+        let said = sled.quarantine.as_ref().map(|row| row.reason.trim());
+        let unknown = match &sled.power {
+            Power::Unknown { reason, .. } => Some(reason.trim()),
+            Power::Off { .. } | Power::Claimed { .. } => None,
+        };
+        if said == Some("") || unknown == Some("") {
+            return Err(broken(
+                "quarantine-has-reason",
+                format!("sled {} is withheld and nobody is told why", sled.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `acknowledged-is-kept`. A job that is over may have left by its age.
 pub(crate) fn acknowledged(state: &State, github: &Github) -> Checked {
     let known: BTreeSet<u64> = state.jobs().map(|(id, _)| id.number).collect();
     for job in github.jobs.values() {
-        if job.acknowledged && !known.contains(&job.number) {
+        let may_leave = job.progress == Progress::Completed && github.jobs.len() > KEPT_JOBS;
+        if job.acknowledged && !may_leave && !known.contains(&job.number) {
             return Err(broken(
                 "acknowledged-is-kept",
                 format!("job {} was acknowledged and is forgotten", job.number),

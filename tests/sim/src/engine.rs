@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use control::{Change, Effect, Effects, Event, Limits, Reply, State, TableId};
 use messages::{AgentKey, ApplianceId, BootId, EffectId, Generation, Millis, SledId};
 
-use crate::{faults::Defect, random::Random};
+use crate::{defect::Defect, random::Random};
 
 /// Bytes that survive a crash.
 pub(crate) type Disk = BTreeMap<(TableId, Vec<u8>), Vec<u8>>;
@@ -160,6 +160,14 @@ impl Engine {
         self.state = Some(self.load()?);
         self.last_tick = Millis(0);
         Ok(())
+    }
+
+    /// Jobs that the appliance takes to be open.
+    #[must_use]
+    pub(crate) fn open_jobs(&self) -> u64 {
+        let jobs = self.state.iter().flat_map(State::jobs);
+        jobs.filter(|(_, job)| job.state != control::JobState::Completed)
+            .count() as u64
     }
 
     /// Effects to begin now; each is marked as begun.

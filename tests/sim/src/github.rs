@@ -27,6 +27,12 @@ pub(crate) enum Progress {
 pub(crate) struct Job {
     /// GitHub's number.
     pub(crate) number: u64,
+    /// Its workflow run.
+    pub(crate) run: u64,
+    /// When it was pushed.
+    pub(crate) pushed_at: u64,
+    /// Milliseconds that it takes.
+    pub(crate) length: u64,
     /// `owner/name`.
     pub(crate) repository: &'static str,
     /// What it asks for.
@@ -54,6 +60,8 @@ pub(crate) struct Runner {
     pub(crate) job: Option<u64>,
     /// Started in this power-on of this sled.
     pub(crate) listening: Option<(usize, u64)>,
+    /// Called busy before this time, whatever it does.
+    pub(crate) busy_until: u64,
 }
 
 /// A delivery in GitHub's log.
@@ -82,20 +90,52 @@ pub(crate) struct Github {
     pub(crate) refuses_until: u64,
     /// It answers 429 until then.
     pub(crate) limited_until: u64,
+    /// It answers nothing and sends nothing until then.
+    pub(crate) down_until: u64,
+    queued: BTreeSet<u64>,
+    runs: u64,
     next_id: BTreeMap<Scope, u64>,
 }
 
-/// Repositories with jobs; the last is covered by no organisation pool.
-pub(crate) const REPOSITORIES: [&str; 3] = ["octo/app", "octo/lib", "solo/tool"];
-
 impl Github {
+    /// Whether it is down.
+    #[must_use]
+    pub(crate) const fn is_down(&self, now: u64) -> bool {
+        now < self.down_until
+    }
+
+    /// Its troubles end.
+    pub(crate) fn calm_down(&mut self, now: u64) {
+        self.down_until = self.down_until.min(now);
+        for runner in self.runners.values_mut() {
+            runner.busy_until = 0;
+        }
+    }
+
+    /// The number of a new workflow run.
+    pub(crate) const fn next_run(&mut self) -> u64 {
+        self.runs += 1;
+        self.runs
+    }
+
     /// A new queued job.
-    pub(crate) fn create(&mut self, repository: &'static str, labels: &[&str]) -> u64 {
+    pub(crate) fn create(
+        &mut self,
+        now: u64,
+        run: u64,
+        repository: &'static str,
+        labels: &[&str],
+        length: u64,
+    ) -> u64 {
         let number = 1000 + self.jobs.len() as u64;
+        self.queued.insert(number);
         self.jobs.insert(
             number,
             Job {
                 number,
+                run,
+                pushed_at: now,
+                length,
                 repository,
                 labels: Labels::new(labels.iter().copied()),
                 progress: Progress::Queued,
@@ -105,6 +145,29 @@ impl Github {
             },
         );
         number
+    }
+
+    /// A runner has the job now.
+    pub(crate) fn assign(&mut self, number: u64, runner: (RunnerId, String)) {
+        if let Some(job) = self.jobs.get_mut(&number) {
+            job.progress = Progress::Running;
+            job.runner = Some(runner);
+            self.queued.remove(&number);
+        }
+    }
+
+    /// Jobs that have not ended.
+    #[must_use]
+    pub(crate) fn open(&self) -> u64 {
+        let open = |job: &&Job| job.progress != Progress::Completed;
+        self.jobs.values().filter(open).count() as u64
+    }
+
+    /// Jobs that wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Job> {
+        self.queued
+            .iter()
+            .filter_map(|number| self.jobs.get(number))
     }
 
     /// Registers a runner: its id, or `None` when the name is taken (409).
@@ -129,21 +192,36 @@ impl Github {
                 labels: labels.clone(),
                 job: None,
                 listening: None,
+                busy_until: 0,
             },
         );
         Some(id)
     }
 
+    /// From now on a runner is called busy, until then.
+    pub(crate) fn call_busy(&mut self, name: &str, until: u64) {
+        if let Some(runner) = self.runners.get_mut(name) {
+            runner.busy_until = until;
+        }
+    }
+
     /// Deletes a runner: whether it is gone; a busy one stays.
-    pub(crate) fn delete(&mut self, scope: &Scope, name: &str, id: Option<RunnerId>) -> bool {
+    pub(crate) fn delete(
+        &mut self,
+        scope: &Scope,
+        name: &str,
+        id: Option<RunnerId>,
+        now: u64,
+    ) -> bool {
         let found = self.runners.iter().find(|(known, runner)| {
             runner.scope == *scope
                 && id.map_or_else(|| known.as_str() == name, |id| runner.id == id)
         });
-        match found.map(|(name, runner)| (name.clone(), runner.job)) {
+        let busy = |runner: &Runner| runner.job.is_some() || now < runner.busy_until;
+        match found.map(|(name, runner)| (name.clone(), busy(runner))) {
             None => true,
-            Some((_, Some(_))) => false,
-            Some((name, None)) => {
+            Some((_, true)) => false,
+            Some((name, false)) => {
                 self.runners.remove(&name);
                 true
             }
@@ -154,9 +232,7 @@ impl Github {
     pub(crate) fn job_for(&self, name: &str, random: &mut Random) -> Option<u64> {
         let runner = self.runners.get(name)?;
         let fits: Vec<u64> = self
-            .jobs
-            .values()
-            .filter(|job| job.progress == Progress::Queued)
+            .waiting()
             .filter(|job| runner.scope.covers(job.repository) && runner.labels.serve(&job.labels))
             .map(|job| job.number)
             .collect();
@@ -172,6 +248,7 @@ impl Github {
             return false;
         }
         job.progress = Progress::Completed;
+        self.queued.remove(&number);
         job.conclusion = Some(conclusion);
         self.runners.retain(|_, runner| runner.job != Some(number));
         true
@@ -191,7 +268,7 @@ impl Github {
             repository: job.repository.into(),
             name: "build".into(),
             workflow: "ci".into(),
-            run_id: number / 2,
+            run_id: job.run,
             run_attempt: 1,
             labels: job.labels.clone(),
             runner: job

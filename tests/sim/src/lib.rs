@@ -1,7 +1,13 @@
 //! Seeded worlds around `musher-control`: an engine with the discipline of the
 //! real one, virtual sleds with BMCs, a virtual GitHub, people and forgers, all
-//! in virtual time. A world is a function of its seed and nothing else: it
-//! never reads a clock, the system's randomness, or the order of a hash map.
+//! in virtual time. A world is a function of its seed and options and nothing
+//! else: it never reads a clock, the system's randomness, or the order of a
+//! hash map. Each kind of fault ([`Fault`]) and the traffic ([`Model`]) draw
+//! from generators of their own, so that one can be left out and the rest stays
+//! nearly what it was: that is how a broken world is made smaller ([`shrink`]).
+//!
+//! Most worlds are small and last an hour; some have hundreds of sleds, some
+//! last days. After a drawn time all faults end, and everything must settle.
 //!
 //! # Invariants
 //! Checked at each commit, each act in the world, and at the end:
@@ -12,11 +18,13 @@
 //! | `order-needs-wipe` | an order goes to, and a runner starts on, a machine that was wiped clean since it was powered on |
 //! | `ticket-one-key` | all answers for one boot ticket go to one key |
 //! | `order-to-one-boot` | a runner's config goes to one power-on of one machine and is started once |
-//! | `one-run-per-power-on` | between two runs a machine was really off |
+//! | `one-run-per-power-on` | between two runs a machine was really off (or its BMC lied) |
 //! | `live-job-is-not-cut` | a machine whose job GitHub runs is not turned off by us, unless the run is beyond its limit or messages for its ticket were forged |
 //! | `edge-is-ours` | our driver turns a machine on only for the live boot of its newest claim |
 //! | `restart-causes-no-edge` | starting alone commands no power |
-//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again) |
+//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again, or its BMC lied) |
+//! | `order-meets-min-assurance` | a boot whose pool asks for a forced netboot gets an order only when its machine was really turned on by us with network boot set |
+//! | `quarantine-has-reason` | a withheld sled says why |
 //! | `delivery-applied-once` | a delivery id changes the state once |
 //! | `acknowledged-is-kept` | an acknowledged job is in the state after every start |
 //! | `job-forward-only` | a job's state never goes back |
@@ -24,16 +32,32 @@
 //! | `name-registered-once` | a runner's name is registered once, ever |
 //! | `load-equals-live` | what is on disk loads into what is in memory |
 //! | `no-busy-loop` | turns per virtual minute are bounded |
+//! | `no-starvation` | after the faults end: no job waits for long while a sled that may serve it rests |
+//! | `no-power-oscillation` | after the faults end: power-ons are bounded by the jobs that are left |
 //! | `drains` | after the faults end: each job has ended or waits for withheld sleds only; each sled is off or withheld with a reason; no runner is registered; the outbox is empty |
 
 mod checks;
+mod day;
+mod defect;
 mod engine;
 mod faults;
 mod github;
 mod machine;
+mod options;
+mod picture;
 mod random;
+mod report;
+mod shrink;
+mod traffic;
 mod world;
 
 pub use checks::Violation;
-pub use faults::Defect;
-pub use world::{Failure, Options, Summary, run};
+pub use day::{Mark, Record, Sample, Standing};
+pub use defect::Defect;
+pub use faults::{Fault, FaultSet};
+pub use options::{Boundary, Kept, Options, Shape};
+pub use picture::draw_day;
+pub use report::{report, report_briefly};
+pub use shrink::{Shrunk, shrink};
+pub use traffic::Model;
+pub use world::{Failure, Summary, run, run_recorded};

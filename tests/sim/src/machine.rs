@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use control::Effect;
-use messages::{AgentKey, EffectId, Generation, Mac, Millis, SledId, TicketToken};
+use messages::{AgentKey, EffectId, Generation, Mac, SledId, TicketToken};
 
 /// Where a powered machine stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,10 @@ pub(crate) struct Bmc {
     pub(crate) busy: bool,
     /// It answers nothing before this time.
     pub(crate) out_until: u64,
+    /// It says off while its sled is on before this time.
+    pub(crate) lies_until: u64,
+    /// Also while a runner runs.
+    pub(crate) lies_in_run: bool,
     /// It never answers again.
     pub(crate) dead: bool,
     /// Milliseconds that a command takes, at most.
@@ -101,23 +105,35 @@ pub(crate) struct Machine {
     /// A runner was started in this power-on.
     pub(crate) ran: bool,
     /// When.
-    pub(crate) ran_at: Millis,
+    pub(crate) ran_at: u64,
     /// How its runner ended.
     pub(crate) exit: i32,
-    /// Switched on by hand.
+    /// Switched on by hand, or by itself when power came back.
     pub(crate) by_hand: bool,
+    /// Turned on by our command, with network boot set and read back.
+    pub(crate) forced: bool,
+    /// Its BMC said off in this power-on, and that was not so.
+    pub(crate) lied: bool,
     /// What will go wrong.
     pub(crate) fate: Fate,
+}
+
+/// What the names of sleds begin with.
+const NAME: &str = "sled-";
+
+/// The number of the machine with this name.
+pub(crate) fn index_of(name: &str) -> Option<usize> {
+    name.strip_prefix(NAME)?.parse().ok()
 }
 
 impl Machine {
     /// One that is off.
     #[must_use]
     pub(crate) fn new(index: usize, slowness: u64) -> Self {
-        let last = u8::try_from(index).unwrap_or(u8::MAX);
+        let [.., high, low] = index.to_be_bytes();
         Self {
-            name: format!("sled-{index:02}"),
-            mac: Mac([0x52, 0x54, 0, 0x77, 0, last]),
+            name: format!("{NAME}{index:02}"),
+            mac: Mac([0x52, 0x54, 0, 0x77, high, low]),
             bmc: Bmc {
                 slowness,
                 ..Bmc::default()
@@ -132,9 +148,11 @@ impl Machine {
             wiped: false,
             order: None,
             ran: false,
-            ran_at: Millis(0),
+            ran_at: 0,
             exit: 0,
             by_hand: false,
+            forced: false,
+            lied: false,
             fate: Fate::default(),
         }
     }
@@ -158,7 +176,20 @@ impl Machine {
         self.ran = false;
         self.exit = 0;
         self.by_hand = by_hand;
+        self.forced = false;
+        self.lied = false;
         self.fate = fate;
+    }
+
+    /// It starts anew without having been off.
+    pub(crate) fn boot_anew(&mut self, key: AgentKey) {
+        self.phase = Phase::Dhcp;
+        self.asked += 1;
+        self.ticket = None;
+        self.key = key;
+        self.wiped = false;
+        self.order = None;
+        self.fate = Fate::default();
     }
 
     /// Power goes.

@@ -1,6 +1,13 @@
 //! The one source of chance: SplitMix64 (Steele, Lea, Flood: "Fast splittable
 //! pseudorandom number generators", OOPSLA 2014). It never reads the system's.
 
+/// Quantiles of the exponential distribution with mean 1, in thousandths, at
+/// sixteenths; the last stands for its tail. A table, because the last digit
+/// of a logarithm may differ from one machine to the next.
+const EXPONENTIAL: [u64; 17] = [
+    0, 65, 134, 208, 288, 375, 470, 575, 693, 827, 981, 1163, 1386, 1674, 2079, 2773, 5000,
+];
+
 /// A seeded generator. The same seed gives the same world.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
@@ -10,6 +17,14 @@ impl Random {
     #[must_use]
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed ^ 0x6d75_7368_6572_0001)
+    }
+
+    /// One of its own for each purpose: what is drawn for one does not shift
+    /// what is drawn for another, so leaving one out changes little else.
+    #[must_use]
+    pub(crate) fn of(seed: u64, purpose: u64) -> Self {
+        let mut mixed = Self::new(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Self(mixed.next())
     }
 
     /// Sixty-four bits.
@@ -34,6 +49,31 @@ impl Random {
     /// True in `permille` of 1,000 cases.
     pub(crate) fn chance(&mut self, permille: u64) -> bool {
         permille > 0 && self.below(1000) < permille
+    }
+
+    /// True in `ppm` of 1,000,000 cases.
+    pub(crate) fn rare(&mut self, ppm: u64) -> bool {
+        ppm > 0 && self.below(1_000_000) < ppm
+    }
+
+    /// A wait of `mean` on average, as between events that know nothing of
+    /// each other.
+    pub(crate) fn wait(&mut self, mean: u64) -> u64 {
+        let sixteenth = self.index(16);
+        let (low, high) = (EXPONENTIAL[sixteenth], EXPONENTIAL[sixteenth + 1]);
+        mean * self.between(low, high) / 1000
+    }
+
+    /// An index, as often as its weight says.
+    pub(crate) fn weighted(&mut self, weights: &[u64]) -> usize {
+        let mut point = self.below(weights.iter().sum());
+        for (index, weight) in weights.iter().enumerate() {
+            match point.checked_sub(*weight) {
+                Some(rest) => point = rest,
+                None => return index,
+            }
+        }
+        0
     }
 
     /// An index into something of this length.

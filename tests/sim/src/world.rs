@@ -5,48 +5,55 @@ use std::{
     fmt,
 };
 
-use control::{Event, Inventory, Limits, Source};
+use control::{Event, Inventory, Source};
 use messages::{AgentKey, EffectId, Millis, TicketToken};
 
 use crate::{
     checks::{Checks, Violation, broken},
+    day::Record,
+    defect::Defect,
     engine::{Asker, Engine},
-    faults::{Defect, Faults},
+    faults::Faults,
     github::Github,
     machine::{Machine, Phase},
+    options::{Boundary, Options, Shape},
     random::Random,
+    traffic::Traffic,
 };
 
 mod acts;
 mod end;
 mod hub;
+mod inventory;
+mod jobs;
+mod outages;
 mod people;
+mod plan;
 mod sleds;
+mod talk;
 mod turns;
+mod watch;
 
 pub(crate) const SECOND: u64 = 1000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
 /// Longest run of a job by the pools' limits, in seconds.
 pub(crate) const MAX_RUNTIME_S: u64 = 600;
-/// Virtual time in which everything must have settled after the faults end.
+/// Virtual time in which everything must have settled after the faults end,
+/// and how much more of it for each job that waits then.
 const PATIENCE: u64 = 36 * 60 * MINUTE;
-
-/// How to run a world.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Print everything that happens.
-    pub print: bool,
-    /// Keep the last lines of what happens, for the report.
-    pub keep: bool,
-    /// A defect to build in.
-    pub defect: Option<Defect>,
-}
+const PATIENCE_PER_JOB: u64 = 20 * MINUTE;
 
 /// What happened in a world that held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Turns of the engine.
     pub turns: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Answers.
+    pub answers: u64,
+    /// Effects begun.
+    pub effects: u64,
     /// Virtual milliseconds.
     pub elapsed_ms: u64,
     /// Crashes.
@@ -57,6 +64,8 @@ pub struct Summary {
     pub runs: u64,
     /// Jobs at GitHub.
     pub jobs: usize,
+    /// Sleds turned on by command.
+    pub edges: u64,
     /// Sleds withheld at the end.
     pub withheld: usize,
 }
@@ -66,6 +75,8 @@ pub struct Summary {
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
+    /// What it was.
+    pub shape: Shape,
     /// What was violated.
     pub violation: Violation,
     /// Virtual time of it.
@@ -81,8 +92,8 @@ impl fmt::Display for Failure {
         }
         writeln!(
             f,
-            "seed {} broke {} at {} ms: {}",
-            self.seed, self.violation.invariant, self.at, self.violation.detail
+            "seed {} broke {} at {} ms: {}\nin a world of {}",
+            self.seed, self.violation.invariant, self.at, self.violation.detail, self.shape
         )
     }
 }
@@ -93,6 +104,7 @@ pub(crate) enum Happening {
     Turn,
     Wake,
     Start,
+    Restart,
     BmcDone {
         sled: usize,
     },
@@ -109,6 +121,9 @@ pub(crate) enum Happening {
         sled: usize,
         epoch: u64,
         asked: u64,
+    },
+    Repeat {
+        event: Event,
     },
     SelfOff {
         sled: usize,
@@ -153,13 +168,13 @@ pub(crate) enum Happening {
     Api {
         incarnation: u64,
         id: EffectId,
-        answer_at: Option<u64>,
+        answered: bool,
     },
     Answer {
         incarnation: u64,
         event: Event,
     },
-    NewJob,
+    Push,
     Minute,
 }
 
@@ -168,19 +183,38 @@ pub(crate) type Step = Result<(), Violation>;
 /// One world.
 pub(crate) struct World {
     pub(crate) now: u64,
+    /// What the appliance's clock is wrong by since its last start.
+    pub(crate) skew: i64,
     pub(crate) random: Random,
     pub(crate) faults: Faults,
     pub(crate) defect: Option<Defect>,
+    pub(crate) crash_at: Option<Boundary>,
     pub(crate) engine: Engine,
     pub(crate) machines: Vec<Machine>,
     pub(crate) github: Github,
     pub(crate) checks: Checks,
     pub(crate) inventory: Inventory,
+    pub(crate) traffic: Traffic,
     pub(crate) calm: bool,
     pub(crate) calm_at: u64,
+    /// What was open when the faults ended.
+    pub(crate) open_at_calm: u64,
+    /// Sleds turned on by command since then.
+    pub(crate) edges_in_calm: u64,
+    /// Minutes for which a pool's jobs waited beside its idle sleds.
+    pub(crate) starving: BTreeMap<messages::PoolId, u64>,
+    pub(crate) attended: bool,
     pub(crate) expires: bool,
     pub(crate) turn_due: bool,
     pub(crate) wake_at: Option<u64>,
+    /// No commit succeeds before this time.
+    pub(crate) disk_full_until: u64,
+    /// The engine rests after a commit that failed.
+    pub(crate) paused_until: u64,
+    /// No delivery comes through before this time.
+    pub(crate) tunnel_out_until: u64,
+    /// Restarts of a quick series still to come.
+    pub(crate) restarts: u64,
     /// Effects whose request is under way, by incarnation.
     pub(crate) requests: BTreeMap<(u64, EffectId), control::Effect>,
     /// Who got which order.
@@ -195,8 +229,9 @@ pub(crate) struct World {
     pub(crate) old_tickets: Vec<(TicketToken, AgentKey)>,
     /// Jobs that the appliance answered to be not its own.
     pub(crate) ignored: BTreeSet<u64>,
-    pub(crate) jobs_left: u64,
     pub(crate) summary: Summary,
+    pub(crate) record: Option<Record>,
+    shape: Shape,
     agenda: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     turns_this_minute: u64,
@@ -206,39 +241,42 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, options: &Options) -> Self {
+        let plan = plan::Plan::draw(seed, options);
         let mut random = Random::new(seed);
-        let faults = Faults::draw(&mut random);
-        let limits = limits(&mut random);
-        let sleds = match random.below(4) {
-            0 => 1,
-            1 | 2 => random.between(2, 5),
-            _ => random.between(6, 20),
-        };
-        let machines: Vec<Machine> = (0..usize::try_from(sleds).unwrap_or(1))
+        let machines: Vec<Machine> = (0..usize::try_from(plan.shape.sleds).unwrap_or(1))
             .map(|index| {
                 let slowness = if random.chance(200) { 15_000 } else { 800 };
                 Machine::new(index, slowness)
             })
             .collect();
-        let inventory = people::inventory(&machines, &mut random);
-        let jobs_left = random.between(1, 15 + 2 * sleds);
-        let calm_at = START + random.between(15, 45) * MINUTE;
+        let inventory = inventory::draw(&machines, &mut Random::of(seed, 3));
         let expires = random.chance(500);
         let mut world = Self {
             now: START,
+            skew: 0,
             random,
-            faults,
+            faults: plan.faults,
             defect: options.defect,
-            engine: Engine::new(limits),
+            crash_at: options.crash_at,
+            engine: Engine::new(plan.limits),
             machines,
             github: Github::default(),
-            checks: Checks::default(),
+            checks: Checks::new(plan.shape.sleds),
             inventory,
+            traffic: plan.traffic,
             calm: false,
-            calm_at,
+            calm_at: START + plan.shape.minutes * MINUTE,
+            open_at_calm: 0,
+            edges_in_calm: 0,
+            starving: BTreeMap::new(),
+            attended: plan.attended,
             expires,
             turn_due: false,
             wake_at: None,
+            disk_full_until: 0,
+            paused_until: 0,
+            tunnel_out_until: 0,
+            restarts: 0,
             requests: BTreeMap::new(),
             orders: BTreeMap::new(),
             started: BTreeSet::new(),
@@ -246,8 +284,9 @@ impl World {
             forged: BTreeSet::new(),
             old_tickets: Vec::new(),
             ignored: BTreeSet::new(),
-            jobs_left,
             summary: Summary::default(),
+            record: options.record.then(Record::default),
+            shape: plan.shape,
             agenda: BTreeMap::new(),
             sequence: 0,
             turns_this_minute: 0,
@@ -256,7 +295,7 @@ impl World {
         };
         world.at(0, Happening::Start);
         world.at(0, Happening::Minute);
-        world.at(5 * SECOND, Happening::NewJob);
+        world.at(5 * SECOND, Happening::Push);
         world
     }
 
@@ -267,8 +306,9 @@ impl World {
             .insert((self.now + wait, self.sequence), happening);
     }
 
-    pub(crate) const fn time(&self) -> Millis {
-        Millis(self.now)
+    /// What the appliance takes for the time.
+    pub(crate) const fn core_time(&self) -> Millis {
+        Millis(self.now.saturating_add_signed(self.skew))
     }
 
     pub(crate) const fn is_traced(&self) -> bool {
@@ -301,7 +341,8 @@ impl World {
         if !self.turn_due {
             self.turn_due = true;
             let wait = self.random.below(4);
-            self.at(wait, Happening::Turn);
+            let pause = self.paused_until.saturating_sub(self.now);
+            self.at(wait.max(pause), Happening::Turn);
         }
     }
 
@@ -313,10 +354,16 @@ impl World {
             }
             Happening::Wake => self.woken(),
             Happening::Start => self.start(),
+            Happening::Restart => self.restart(),
             Happening::BmcDone { sled } => self.bmc_done(sled),
             Happening::Reach { sled, epoch, phase } => self.reach(sled, epoch, phase),
             Happening::Ask { sled, epoch } => self.ask(sled, epoch),
             Happening::Retry { sled, epoch, asked } => self.retry(sled, epoch, asked),
+            Happening::Repeat { event } => {
+                self.note(|| format!("again: {event:?}"));
+                self.submit(event, Asker::Nobody);
+                Ok(())
+            }
             Happening::SelfOff { sled, epoch } => self.self_off(sled, epoch),
             Happening::HandOff { sled, epoch } => self.hand_off(sled, epoch),
             Happening::Listen { name, sled, epoch } => self.listen(&name, sled, epoch),
@@ -335,15 +382,15 @@ impl World {
             Happening::Api {
                 incarnation,
                 id,
-                answer_at,
-            } => self.api(incarnation, id, answer_at),
+                answered,
+            } => self.api(incarnation, id, answered),
             Happening::Answer { incarnation, event } => {
                 if incarnation == self.engine.incarnation {
                     self.submit(event, Asker::Nobody);
                 }
                 Ok(())
             }
-            Happening::NewJob => self.new_job(),
+            Happening::Push => self.push(),
             Happening::Minute => self.minute(),
         }
     }
@@ -367,7 +414,8 @@ impl World {
                     self.summary.jobs = self.github.jobs.len();
                     return Ok(self.summary.clone());
                 }
-                if self.now > self.calm_at + PATIENCE {
+                let patience = PATIENCE + self.open_at_calm * PATIENCE_PER_JOB;
+                if self.now > self.calm_at + patience {
                     return Err(broken("drains", self.leftovers()));
                 }
             }
@@ -378,7 +426,7 @@ impl World {
     fn count_turn(&mut self) -> Step {
         self.summary.turns += 1;
         self.turns_this_minute += 1;
-        let bound = 400 + 150 * self.machines.len() as u64;
+        let bound = 400 + 150 * self.machines.len() as u64 + self.github.jobs.len() as u64;
         if self.turns_this_minute > bound {
             return Err(broken(
                 "no-busy-loop",
@@ -392,46 +440,54 @@ impl World {
 /// Virtual time at the start: a plausible Unix time.
 pub(crate) const START: u64 = 1_790_000_000_000;
 
-fn limits(random: &mut Random) -> Limits {
-    Limits {
-        power_on_ms: 2 * MINUTE,
-        netboot_ms: 4 * MINUTE,
-        wipe_ms: 5 * MINUTE,
-        ready_ms: 5 * MINUTE,
-        accept_ms: 3 * MINUTE,
-        idle_ms: 3 * MINUTE,
-        finish_ms: 2 * MINUTE,
-        cuts: 3,
-        off_poll_ms: 5 * SECOND,
-        power_poll_ms: MINUTE,
-        history: if random.chance(100) { 60 } else { 1000 },
-        queue: 1000,
-        ..Limits::default()
-    }
-}
-
 /// Runs the world of a seed.
 ///
 /// # Errors
 /// The invariant that broke, with what happened last.
 pub fn run(seed: u64, options: &Options) -> Result<Summary, Box<Failure>> {
+    run_recorded(seed, options).map(|(summary, _)| summary)
+}
+
+/// Runs the world of a seed and keeps what a picture needs, when the options
+/// ask for it.
+///
+/// # Errors
+/// The invariant that broke, with what happened last.
+pub fn run_recorded(
+    seed: u64,
+    options: &Options,
+) -> Result<(Summary, Option<Record>), Box<Failure>> {
+    match run_once(seed, options) {
+        Err(_) if !options.keep && !options.print => {
+            // Writing lines costs more than the world: only a broken one is
+            // lived again with its diary.
+            let options = Options {
+                keep: true,
+                ..options.clone()
+            };
+            run_once(seed, &options)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Runs the world of a seed once.
+///
+/// # Errors
+/// The invariant that broke.
+pub(crate) fn run_once(
+    seed: u64,
+    options: &Options,
+) -> Result<(Summary, Option<Record>), Box<Failure>> {
     let mut world = World::new(seed, options);
     match world.run() {
-        Ok(summary) => Ok(summary),
-        Err(violation) if options.keep || options.print => Err(Box::new(Failure {
+        Ok(summary) => Ok((summary, world.record)),
+        Err(violation) => Err(Box::new(Failure {
             seed,
+            shape: world.shape,
             violation,
             at: Millis(world.now - START),
             last: world.trace.unwrap_or_default(),
         })),
-        // Writing lines costs more than the world: only a broken one is
-        // lived again with its diary.
-        Err(_) => run(
-            seed,
-            &Options {
-                keep: true,
-                ..options.clone()
-            },
-        ),
     }
 }

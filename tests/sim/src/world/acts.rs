@@ -2,7 +2,7 @@
 //! that break it on purpose.
 
 use control::{AgentReply, BootStage, Effect, Scope};
-use messages::{AgentKey, Generation, Instruction, Outcome, SledId, TicketToken};
+use messages::{AgentKey, Assurance, Generation, Instruction, Outcome, SledId, TicketToken};
 
 use super::{MAX_RUNTIME_S, SECOND, Step, World};
 use crate::{checks::broken, github::Progress, machine::Phase};
@@ -44,6 +44,7 @@ impl World {
         let Some(sled) = holder else {
             return Ok(());
         };
+        self.check_grade(sled, ticket)?;
         let machine = &self.machines[sled];
         // Whoever redeemed the ticket first may not be the machine itself.
         let own = self.redeemers.get(&ticket) == Some(&machine.key);
@@ -67,10 +68,41 @@ impl World {
         Ok(())
     }
 
+    /// `order-meets-min-assurance`: judged by what really happened to the
+    /// machine, not by what the appliance was told.
+    fn check_grade(&self, sled: usize, ticket: TicketToken) -> Step {
+        let Some(state) = self.engine.state.as_ref() else {
+            return Ok(());
+        };
+        let mut boots = state.boots().collect::<Vec<_>>().into_iter().rev();
+        let Some((id, boot)) = boots.find(|(_, boot)| boot.ticket == ticket) else {
+            return Ok(());
+        };
+        let pools = &self.inventory.pools;
+        let asked = pools
+            .iter()
+            .find(|pool| pool.image.kernel == boot.image.kernel)
+            .map(|pool| pool.min_assurance);
+        let machine = &self.machines[sled];
+        // Who counts on a BMC's word is wrong when it lies, and nobody sees a
+        // hand that turns a machine off and on again while it boots.
+        let forced = machine.forced || machine.lied || machine.by_hand;
+        if asked.is_some_and(|asked| asked >= Assurance::NetbootForced) && !forced {
+            return Err(broken(
+                "order-meets-min-assurance",
+                format!(
+                    "boot {id} of {} got an order, but its netboot was not forced",
+                    machine.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// `one-run-per-power-on`: a runner starts.
     pub(super) fn check_run(&mut self, sled: usize) -> Step {
         let machine = &self.machines[sled];
-        if machine.ran {
+        if machine.ran && !machine.lied {
             return Err(broken(
                 "one-run-per-power-on",
                 format!("{} was not off since its last run", machine.name),
@@ -97,8 +129,17 @@ impl World {
         let Effect::PowerOn { boot, .. } = effect else {
             return Ok(());
         };
-        let Ok(state) = self.engine.load() else {
-            return Err(broken("load-equals-live", "the disk cannot be read"));
+        let loaded;
+        // What is in memory between two turns is on disk.
+        let state = match self.engine.state.as_ref() {
+            Some(state) => state,
+            None => {
+                loaded = self
+                    .engine
+                    .load()
+                    .map_err(|error| broken("load-equals-live", error))?;
+                &loaded
+            }
         };
         let current = state.generation(sled) == Some(generation);
         let live = state
@@ -122,7 +163,7 @@ impl World {
         if machine.phase != Phase::Run || self.live_job(sled).is_none() {
             return Ok(());
         }
-        let overdue = self.now.saturating_sub(machine.ran_at.0) >= MAX_RUNTIME_S * SECOND;
+        let overdue = self.now.saturating_sub(machine.ran_at) >= MAX_RUNTIME_S * SECOND;
         let forged = machine
             .ticket
             .is_some_and(|ticket| self.forged.contains(&ticket));

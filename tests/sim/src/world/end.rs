@@ -1,12 +1,15 @@
 //! The end of a world: has everything settled, and how?
 
+use std::collections::BTreeSet;
+
 use control::{Effect, JobState, Power, State};
-use messages::Millis;
+use messages::{Millis, PoolId};
 
 use super::{Step, World};
 use crate::{
     checks::{self, broken},
     github::Progress,
+    machine::{Machine, index_of},
 };
 
 impl World {
@@ -26,24 +29,27 @@ impl World {
     /// Jobs that should have been served or told of, and were not.
     fn open_jobs(&self, state: &State) -> Vec<String> {
         let mut open = Vec::new();
+        let mut known = BTreeSet::new();
         for (id, job) in state.jobs() {
+            known.insert(id.number);
             let truth = self.github.jobs.get(&id.number).map(|job| job.progress);
-            let withheld = job.pool.is_none_or(|pool| {
-                state
-                    .sleds()
-                    .filter(|(_, sled)| sled.pools.contains(&pool) && !sled.retired)
-                    .all(|(_, sled)| is_withheld(sled))
-            });
             let over = job.state == JobState::Completed && truth == Some(Progress::Completed);
-            let waits = job.state == JobState::Queued && withheld;
+            let waits = |pool: Option<PoolId>| {
+                pool.is_none_or(|pool| {
+                    state
+                        .sleds()
+                        .filter(|(_, sled)| sled.pools.contains(&pool) && !sled.retired)
+                        .all(|(_, sled)| is_withheld(sled))
+                })
+            };
+            let waits = job.state == JobState::Queued && waits(job.pool);
             if !over && !waits {
                 open.push(format!("job {id} is {:?}, at GitHub {truth:?}", job.state));
             }
         }
         for job in self.github.jobs.values() {
-            let known = state.jobs().any(|(id, _)| id.number == job.number);
-            if !known && job.progress != Progress::Completed && !self.ignored.contains(&job.number)
-            {
+            let over = job.progress == Progress::Completed || self.ignored.contains(&job.number);
+            if !over && !known.contains(&job.number) {
                 open.push(format!("job {} was never heard of", job.number));
             }
         }
@@ -53,11 +59,8 @@ impl World {
     fn restless(&self, state: &State) -> Vec<String> {
         let mut restless = Vec::new();
         for (_, sled) in state.sleds() {
-            let machine = self
-                .machines
-                .iter()
-                .find(|machine| machine.name == sled.name);
-            let on = machine.is_some_and(crate::machine::Machine::is_on);
+            let machine = index_of(&sled.name).and_then(|index| self.machines.get(index));
+            let on = machine.is_some_and(Machine::is_on);
             let settled = match sled.power {
                 Power::Off { .. } => !on,
                 Power::Unknown { .. } | Power::Claimed { .. } => is_withheld(sled),
@@ -94,10 +97,15 @@ impl World {
         };
         checks::round_trip(&self.engine, state)?;
         checks::chain_on_disk(&self.engine, state.receipt_head().0)?;
-        if state.jobs().count() + 60 < self.github.jobs.len() {
+        checks::acknowledged(state, &self.github)?;
+        let expected = 4 * self.open_at_calm + 4 * self.machines.len() as u64 + 8;
+        if self.edges_in_calm > expected {
             return Err(broken(
-                "acknowledged-is-kept",
-                "jobs are missing at the end",
+                "no-power-oscillation",
+                format!(
+                    "{} power-ons for {} jobs after the faults ended",
+                    self.edges_in_calm, self.open_at_calm
+                ),
             ));
         }
         let receipts = state.receipt_head().0;

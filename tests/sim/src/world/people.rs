@@ -1,133 +1,40 @@
 //! People: the operator, a hand at the power button, a forger.
 
-use control::{
-    BootAnswer, BootImage, BootQuestion, Event, Inventory, Lever, PoolPolicy, PoolSpec, Scope,
-    SledSpec,
-};
-use messages::{AgentKey, AgentMessage, Assurance, Digest, ImageRef};
+use control::{BootAnswer, BootQuestion, Event, Lever, Scope};
+use messages::{AgentKey, AgentMessage};
 
-use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, sleds};
-use crate::{engine::Asker, faults::Faults, machine::Machine, random::Random};
+use super::{Happening, MINUTE, SECOND, START, Step, World, talk};
+use crate::{defect::Defect, engine::Asker, faults::Fault};
 
-/// The image of every pool.
-pub(super) fn rootfs() -> ImageRef {
-    ImageRef {
-        name: "debian-12".to_owned(),
-        digest: Digest([3; 32]),
-        bytes: 1,
-    }
-}
-
-fn pool(name: &str, scope: Scope, labels: &[&str]) -> PoolSpec {
-    PoolSpec {
-        name: name.to_owned(),
-        github: "main".to_owned(),
-        scope,
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-        image: BootImage {
-            kernel: Digest([1; 32]),
-            initramfs: Digest([2; 32]),
-            rootfs: rootfs(),
-        },
-        max_runtime_s: MAX_RUNTIME_S,
-        min_assurance: Assurance::Claimed,
-        policy: PoolPolicy::default(),
-    }
-}
-
-/// What the operator declared.
-pub(super) fn inventory(machines: &[Machine], random: &mut Random) -> Inventory {
-    let mut pools = vec![
-        pool(
-            "linux",
-            Scope::Org("octo".to_owned()),
-            &["self-hosted", "linux", "x64"],
-        ),
-        pool(
-            "big",
-            Scope::Repo("octo/app".to_owned()),
-            &["linux", "x64", "big"],
-        ),
-        pool(
-            "solo",
-            Scope::Repo("solo/tool".to_owned()),
-            &["linux", "x64", "big"],
-        ),
-    ];
-    pools.truncate(usize::try_from(random.between(1, 3)).unwrap_or(1));
-    let sleds = machines
-        .iter()
-        .map(|machine| {
-            let mut names: Vec<String> = pools
-                .iter()
-                .filter(|_| random.chance(600))
-                .map(|pool| pool.name.clone())
-                .collect();
-            if names.is_empty() {
-                names.push(pools[random.index(pools.len())].name.clone());
-            }
-            SledSpec {
-                name: machine.name.clone(),
-                mac: machine.mac,
-                pools: names,
-                circuit: None,
-                watts: 0,
-            }
-        })
-        .collect();
-    Inventory {
-        hubs: vec!["main".to_owned()],
-        pools,
-        circuits: Vec::new(),
-        sleds,
-    }
-}
+/// Minutes between two visits of people, where a world has visits.
+const ATTENDED: u64 = 120;
 
 impl World {
     /// Each virtual minute people may do something.
     pub(super) fn minute(&mut self) -> Step {
         self.at(MINUTE, Happening::Minute);
+        self.observe();
         if !self.calm && self.now >= self.calm_at {
             self.calm_down();
         }
         if self.calm {
-            return Ok(());
+            return self.check_starving();
         }
-        if self.random.chance(self.faults.hand) {
+        self.strike_minute()?;
+        if self.faults.strikes(Fault::Hand) {
             self.hand();
         }
-        if self.random.chance(self.faults.forge) {
+        if self.faults.strikes(Fault::Forge) {
             self.forge();
         }
-        if self.random.chance(self.faults.operator) {
+        if self.faults.strikes(Fault::Operator) {
             self.operate();
         }
-        if self.random.chance(self.faults.bmc_out) && self.random.chance(100) {
-            let sled = self.random.index(self.machines.len());
-            self.machines[sled].bmc.dead = true;
+        let minutes = (self.now - START) / MINUTE;
+        if self.attended && minutes % ATTENDED == ATTENDED - 1 {
+            self.attend();
         }
         Ok(())
-    }
-
-    /// The faults end; what is broken for good stays broken.
-    fn calm_down(&mut self) {
-        self.note(|| "the faults end".to_owned());
-        self.calm = true;
-        self.faults = Faults::default();
-        for machine in &mut self.machines {
-            machine.bmc.out_until = 0;
-            machine.bmc.slowness = 800;
-        }
-        let inventory = self.inventory.clone();
-        self.submit(Event::Inventory(inventory), Asker::Operator);
-        if self.random.chance(500) {
-            for sled in 0..self.machines.len() {
-                if !self.machines[sled].bmc.dead {
-                    let sled = self.machines[sled].name.clone();
-                    self.submit(Event::Lever(Lever::Release { sled }), Asker::Operator);
-                }
-            }
-        }
     }
 
     fn hand(&mut self) {
@@ -168,7 +75,7 @@ impl World {
         let Some(ticket) = machine.ticket.filter(|_| machine.is_on()) else {
             return self.replay();
         };
-        let hello = AgentMessage::Hello(sleds::inventory());
+        let hello = AgentMessage::Hello(talk::inventory());
         let other = AgentMessage::Accepted {
             runner_name: self.started.first().cloned().unwrap_or_default(),
         };
@@ -177,7 +84,7 @@ impl World {
             2 => (own, own, AgentMessage::Poll),
             3 => (key, key, AgentMessage::Poll),
             4 => (key, key, other),
-            _ => (key, key, AgentMessage::Wiped(sleds::wipe(false))),
+            _ => (key, key, AgentMessage::Wiped(talk::wipe(false))),
         };
         self.note(|| format!("forged for machine {sled}: {message:?}"));
         self.forged.insert(ticket);
@@ -191,7 +98,7 @@ impl World {
         key: AgentKey,
         message: AgentMessage,
     ) {
-        let accepts_any = self.defect == Some(crate::faults::Defect::AnyKey);
+        let accepts_any = self.defect == Some(Defect::AnyKey);
         let first = self.redeemers.get(&ticket).copied().filter(|_| accepts_any);
         let event = Event::Agent {
             ticket,
@@ -208,9 +115,9 @@ impl World {
         }
         let (ticket, key) = self.old_tickets[self.random.index(self.old_tickets.len())];
         let message = match self.random.below(3) {
-            0 => AgentMessage::Hello(sleds::inventory()),
+            0 => AgentMessage::Hello(talk::inventory()),
             1 => AgentMessage::Poll,
-            _ => AgentMessage::Wiped(sleds::wipe(true)),
+            _ => AgentMessage::Wiped(talk::wipe(true)),
         };
         self.forged.insert(ticket);
         self.send_forged(ticket, key, key, message);
@@ -222,7 +129,7 @@ impl World {
             let key = AgentKey(self.random.bytes());
             self.note(|| "a ghost redeems a ticket".to_owned());
             self.forged.insert(offer.ticket);
-            let hello = AgentMessage::Hello(sleds::inventory());
+            let hello = AgentMessage::Hello(talk::inventory());
             self.send_forged(offer.ticket, key, key, hello);
         }
     }

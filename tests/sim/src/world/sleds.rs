@@ -1,20 +1,15 @@
-//! Sleds: BMCs that carry out commands, machines that boot, agents that talk.
+//! Sleds: BMCs that carry out commands, machines that boot and say so.
 
-use control::{
-    BootAnswer, BootFile, BootQuestion, Effect, Event, Outcome, PowerFailure, PowerReading,
-    PoweredOn,
-};
-use messages::{
-    AgentMessage, BootId, Disk, DiskWipe, Firmware, Instruction, Inventory, RunEnd, RunExit,
-    Scratch, SledId, Stage, WipeClass, WipeMethod, WipeReport,
-};
+use control::{Effect, Event, Outcome, PowerFailure, PowerReading, PoweredOn};
+use messages::SledId;
 
-use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World};
+use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, talk};
 use crate::{
     checks::broken,
+    defect::Defect,
     engine::Asker,
-    faults::Defect,
-    machine::{Command, Fate, Machine, Phase},
+    faults::Fault,
+    machine::{Command, Fate, Phase},
 };
 
 /// A machine asks this often before it gives up.
@@ -23,9 +18,7 @@ const PATIENT_TRIES: u32 = 80;
 impl World {
     fn machine_of(&self, sled: SledId) -> Option<usize> {
         let name = self.engine.state.as_ref()?.sled_name(sled)?;
-        self.machines
-            .iter()
-            .position(|machine| machine.name == name)
+        crate::machine::index_of(name).filter(|index| *index < self.machines.len())
     }
 
     /// Queues a command at a sled's driver.
@@ -67,13 +60,13 @@ impl World {
         let Some((incarnation, command)) = bmc.commands.pop_front() else {
             return Ok(());
         };
-        if self.random.chance(self.faults.bmc_out) {
-            let wait = self.random.between(20 * SECOND, 8 * MINUTE);
+        if let Some(mut dice) = self.faults.strike(Fault::BmcOut) {
+            let wait = dice.between(20 * SECOND, 8 * MINUTE);
             self.machines[sled].bmc.out_until = self.now + wait;
         }
         let bmc = &self.machines[sled].bmc;
         let silent = bmc.dead || self.now < bmc.out_until;
-        let failing = silent || self.random.chance(self.faults.bmc);
+        let failing = silent || self.faults.strikes(Fault::Bmc);
         // A failure may be that of the answer alone.
         let acts = !silent && (!failing || self.random.chance(500));
         let failure = PowerFailure {
@@ -82,7 +75,7 @@ impl World {
         };
         match command {
             Command::Read(id, generation) => {
-                let on = self.machines[sled].is_on() && self.defect != Some(Defect::ReadsOff);
+                let on = self.reads_on(sled) && self.defect != Some(Defect::ReadsOff);
                 let reading = if on {
                     PowerReading::On
                 } else {
@@ -135,11 +128,17 @@ impl World {
             self.machines[sled].bmc.slowness = 5 * MINUTE;
         }
         let was_on = self.machines[sled].is_on();
+        // A driver commands only what does not seem to be so already.
+        let seemed_on = self.reads_on(sled);
+        let override_confirmed = self.random.chance(900);
         if acts && on && !was_on {
             self.check_edge(id, generation, effect)?;
             self.note(|| format!("sled {id} goes on by command"));
             self.turn_on(sled, false);
-        } else if acts && !on && was_on {
+            self.machines[sled].forced = override_confirmed;
+            self.summary.edges += 1;
+            self.edges_in_calm += u64::from(self.calm);
+        } else if acts && !on && was_on && seemed_on {
             self.check_cut(sled, "a power command")?;
             self.note(|| format!("sled {id} goes off by command"));
             self.machines[sled].turn_off();
@@ -148,19 +147,30 @@ impl World {
             (Some(failure), true) => Outcome::PoweredOn(Err(failure)),
             (Some(failure), false) => Outcome::PoweredOff(Err(failure)),
             (None, true) => Outcome::PoweredOn(Ok(PoweredOn {
-                at: self.time(),
-                edge: !was_on,
-                override_confirmed: self.random.chance(900),
+                at: self.core_time(),
+                edge: !seemed_on,
+                override_confirmed,
             })),
             (None, false) => Outcome::PoweredOff(Ok(())),
         })
     }
 
+    /// What its BMC makes of a machine's power.
+    fn reads_on(&mut self, sled: usize) -> bool {
+        let now = self.now;
+        let machine = &mut self.machines[sled];
+        if machine.is_on() && now < machine.bmc.lies_until {
+            machine.lied = true;
+            return false;
+        }
+        machine.is_on()
+    }
+
     /// Power comes to a machine.
     pub(super) fn turn_on(&mut self, sled: usize, by_hand: bool) {
-        let dies = self.random.chance(self.faults.die);
+        let dies = self.faults.strike(Fault::Die);
         let fate = Fate {
-            dies_at: dies.then(|| {
+            dies_at: dies.map(|mut dice| {
                 let phases = [
                     Phase::Dhcp,
                     Phase::Loader,
@@ -172,11 +182,11 @@ impl World {
                     Phase::Run,
                     Phase::Finish,
                 ];
-                phases[self.random.index(phases.len())]
+                phases[dice.index(phases.len())]
             }),
-            hangs: self.random.chance(self.faults.hang),
-            unclean: self.random.chance(self.faults.unclean),
-            fails: self.random.chance(self.faults.unclean),
+            hangs: self.faults.strikes(Fault::Hang),
+            unclean: self.faults.strikes(Fault::Unclean),
+            fails: self.faults.strikes(Fault::Unclean),
         };
         let key = messages::AgentKey(self.random.bytes());
         let machine = &mut self.machines[sled];
@@ -216,10 +226,26 @@ impl World {
                 return Ok(());
             }
         }
+        if phase > Phase::Dhcp && self.faults.strikes(Fault::Reboot) {
+            self.reboot(sled);
+        }
+        let machine = &mut self.machines[sled];
+        let phase = machine.phase;
         if phase == Phase::Wipe && !machine.fate.unclean && defect != Some(Defect::ForgedWipe) {
             machine.wiped = true;
         }
         self.ask(sled, epoch)
+    }
+
+    /// A machine starts anew by itself: a panic, a watchdog. It was not off.
+    fn reboot(&mut self, sled: usize) {
+        self.note(|| format!("machine {sled} boots anew by itself"));
+        let key = messages::AgentKey(self.random.bytes());
+        let machine = &mut self.machines[sled];
+        if let Some(ticket) = machine.ticket {
+            self.old_tickets.push((ticket, machine.key));
+        }
+        machine.boot_anew(key);
     }
 
     /// A machine says its message, which may be lost.
@@ -230,12 +256,17 @@ impl World {
         }
         machine.asked += 1;
         let asked = machine.asked;
-        let Some(event) = message(machine) else {
+        let Some(event) = talk::message(machine) else {
             return Ok(());
         };
         let wait = self.random.between(3 * SECOND, 6 * SECOND);
         self.at(wait, Happening::Retry { sled, epoch, asked });
-        if !self.random.chance(self.faults.lose) {
+        if let Some(mut dice) = self.faults.strike(Fault::Repeat) {
+            let wait = dice.between(1, MINUTE);
+            let event = event.clone();
+            self.at(wait, Happening::Repeat { event });
+        }
+        if !self.faults.strikes(Fault::Lose) {
             self.submit(event, Asker::Machine(sled, epoch, asked));
         }
         Ok(())
@@ -267,108 +298,21 @@ impl World {
         Ok(())
     }
 
-    /// The answer to a firmware's or loader's question.
-    pub(super) fn boot_answered(
-        &mut self,
-        sled: usize,
-        epoch: u64,
-        asked: u64,
-        answer: &BootAnswer,
-    ) -> Step {
-        if self.random.chance(self.faults.lose) {
-            return Ok(());
-        }
-        let machine = &mut self.machines[sled];
-        if machine.epoch != epoch || machine.asked != asked {
-            return Ok(());
-        }
-        let BootAnswer::Offer(offer) = answer else {
-            // It asks again later, as firmware does.
-            return Ok(());
-        };
-        let next = match machine.phase {
-            Phase::Dhcp => Phase::Loader,
-            Phase::Loader => {
-                machine.ticket = Some(offer.ticket);
-                Phase::Kernel
-            }
-            Phase::Kernel => Phase::Hello,
-            _ => return Ok(()),
-        };
-        machine.asked += 1;
-        self.go(sled, epoch, next, 100, 8 * SECOND);
-        Ok(())
-    }
-
-    /// The answer to an agent; `None` when it was refused.
-    pub(super) fn heard(
-        &mut self,
-        sled: usize,
-        epoch: u64,
-        asked: u64,
-        said: &AgentMessage,
-        instruction: Option<Instruction>,
-    ) -> Step {
-        if self.random.chance(self.faults.lose) {
-            return Ok(());
-        }
-        let machine = &mut self.machines[sled];
-        if machine.epoch != epoch || machine.asked != asked {
-            return Ok(());
-        }
-        let Some(instruction) = instruction else {
-            return Ok(());
-        };
-        machine.asked += 1;
-        match (instruction, said) {
-            (Instruction::Welcome(_), _) => {
-                self.go(sled, epoch, Phase::Wipe, 5 * SECOND, 2 * MINUTE);
-            }
-            (Instruction::Continue, AgentMessage::Wiped(_)) | (Instruction::Discard, _) => {
-                machine.order = None;
-                self.go(sled, epoch, Phase::Poll, 100, SECOND);
-            }
-            (Instruction::Continue, AgentMessage::Accepted { .. }) => {
-                return self.start_runner(sled);
-            }
-            (Instruction::Continue, AgentMessage::Finished(_) | AgentMessage::Failed { .. }) => {
-                let wait = self.random.between(500, 5 * SECOND);
-                self.at(wait, Happening::SelfOff { sled, epoch });
-            }
-            (Instruction::Continue, _) => {
-                let wait = self.random.between(8 * SECOND, 60 * SECOND);
-                self.at(wait, Happening::Ask { sled, epoch });
-            }
-            (Instruction::Wait, _) => {
-                let wait = self.random.between(SECOND, 20 * SECOND);
-                self.at(wait, Happening::Ask { sled, epoch });
-            }
-            (Instruction::Order(order), _) => {
-                machine.order = Some(order.runner_name);
-                self.go(sled, epoch, Phase::Accept, 100, 15 * SECOND);
-            }
-            (Instruction::PowerOff { reason }, _) => {
-                self.check_cut(sled, &reason)?;
-                self.machines[sled].phase = Phase::Stuck;
-                let wait = self.random.between(500, 5 * SECOND);
-                self.at(wait, Happening::SelfOff { sled, epoch });
-            }
-        }
-        Ok(())
-    }
-
-    fn go(&mut self, sled: usize, epoch: u64, phase: Phase, low: u64, high: u64) {
+    pub(super) fn go(&mut self, sled: usize, epoch: u64, phase: Phase, low: u64, high: u64) {
         self.machines[sled].moving = true;
         let wait = self.random.between(low, high);
         self.at(wait, Happening::Reach { sled, epoch, phase });
     }
 
-    fn start_runner(&mut self, sled: usize) -> Step {
+    pub(super) fn start_runner(&mut self, sled: usize) -> Step {
         self.check_run(sled)?;
         self.summary.runs += 1;
-        let now = self.time();
+        let now = self.now;
         let machine = &mut self.machines[sled];
         machine.ran = true;
+        if !machine.bmc.lies_in_run {
+            machine.bmc.lies_until = 0;
+        }
         machine.ran_at = now;
         let (epoch, name) = (machine.epoch, machine.order.clone().unwrap_or_default());
         self.note(|| format!("machine {sled} starts runner {name}"));
@@ -403,119 +347,5 @@ impl World {
             machine.asked += 1;
             self.go(sled, epoch, Phase::Finish, 300, 3 * SECOND);
         }
-    }
-
-    /// The engine tells an agent to ask again now.
-    pub(super) fn wake_agent(&mut self, boot: BootId) {
-        let state = self.engine.state.as_ref();
-        let ticket = state
-            .and_then(|state| state.boot(boot))
-            .map(|row| row.ticket);
-        let woken = self.machines.iter().position(|machine| {
-            machine.is_on()
-                && machine.ticket == ticket
-                && matches!(machine.phase, Phase::Poll | Phase::Run)
-                && machine.fate.dies_at != Some(machine.phase)
-        });
-        if let Some(sled) = woken {
-            let epoch = self.machines[sled].epoch;
-            self.at(50, Happening::Ask { sled, epoch });
-        }
-    }
-}
-
-/// What a machine says in its phase.
-fn message(machine: &Machine) -> Option<Event> {
-    let mac = machine.mac;
-    let agent = |message| {
-        machine.ticket.map(|ticket| Event::Agent {
-            ticket,
-            key: machine.key,
-            message,
-        })
-    };
-    match machine.phase {
-        Phase::Off | Phase::Stuck => None,
-        Phase::Dhcp => Some(Event::Boot(BootQuestion::Dhcp {
-            mac,
-            wants_boot: true,
-        })),
-        Phase::Loader => Some(Event::Boot(BootQuestion::Loader { mac })),
-        Phase::Kernel => machine.ticket.map(|ticket| {
-            Event::Boot(BootQuestion::File {
-                ticket,
-                file: BootFile::Kernel,
-            })
-        }),
-        Phase::Hello => agent(AgentMessage::Hello(inventory())),
-        Phase::Wipe if machine.fate.fails && machine.fate.unclean => agent(AgentMessage::Failed {
-            stage: Stage::Wipe,
-            reason: "the disk does not answer".to_owned(),
-        }),
-        Phase::Wipe => agent(AgentMessage::Wiped(wipe(!machine.fate.unclean))),
-        Phase::Poll => agent(AgentMessage::Poll),
-        Phase::Accept if machine.fate.fails => agent(AgentMessage::Failed {
-            stage: Stage::Image,
-            reason: "the image has another digest".to_owned(),
-        }),
-        Phase::Accept => agent(AgentMessage::Accepted {
-            runner_name: machine.order.clone()?,
-        }),
-        Phase::Run if machine.fate.dies_at == Some(Phase::Run) => None,
-        Phase::Run => agent(AgentMessage::Log {
-            offset: 0,
-            bytes: Vec::new(),
-        }),
-        Phase::Finish => agent(AgentMessage::Finished(RunEnd {
-            exit: if machine.exit < 0 {
-                RunExit::TimedOut
-            } else {
-                RunExit::Code(machine.exit)
-            },
-            elapsed_ms: 1,
-            log_bytes: 0,
-        })),
-    }
-}
-
-/// The inventory of every agent.
-pub(super) fn inventory() -> Inventory {
-    Inventory {
-        agent_version: "1".to_owned(),
-        kernel: "6.12".to_owned(),
-        firmware: Firmware::Uefi,
-        cpus: 2,
-        memory_mib: 1024,
-        product: "sim".to_owned(),
-        disks: vec![Disk {
-            name: "vda".to_owned(),
-            model: "sim".to_owned(),
-            serial: "1".to_owned(),
-            bytes: 1 << 30,
-        }],
-        uptime_ms: 1,
-    }
-}
-
-/// A wipe report.
-pub(super) fn wipe(clean: bool) -> WipeReport {
-    WipeReport {
-        disks: vec![DiskWipe {
-            name: "vda".to_owned(),
-            model: "sim".to_owned(),
-            serial: "1".to_owned(),
-            bytes: 1 << 30,
-            method: WipeMethod::Discard,
-            class: WipeClass::Clear,
-            samples: 8,
-            survivors: u32::from(!clean),
-            elapsed_ms: 1,
-        }],
-        scratch: Scratch {
-            cipher: "aes-xts-plain64".to_owned(),
-            disk: None,
-            bytes: 1 << 20,
-        },
-        elapsed_ms: 1,
     }
 }

@@ -3,12 +3,15 @@
 use control::{AgentReply, Effect, Event, JobAction, Outcome, Reply, TableId};
 use messages::{AgentMessage, EffectId, ImageRef, Instruction, Order, Secret};
 
-use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, START, Step, World, people};
+use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, START, Step, World, inventory};
 use crate::{
-    checks::{self, broken},
+    checks::broken,
+    defect::Defect,
     engine::{After, Asker},
-    faults::Defect,
+    faults::Fault,
     machine::Command,
+    options::Boundary,
+    random::Random,
 };
 
 impl World {
@@ -29,40 +32,56 @@ impl World {
         self.count_turn()?;
         let mut tick = tick;
         if tick && self.defect == Some(Defect::NoTicks) && self.now > START + 5 * MINUTE {
-            self.engine.last_tick = self.time();
+            self.engine.last_tick = self.core_time();
             tick = false;
         }
-        let after = self.engine.turn(self.time(), &mut self.random, tick);
+        let after = self.engine.turn(self.core_time(), &mut self.random, tick);
         if self.defect == Some(Defect::AnswerBeforeCommit) {
             self.release(&after)?;
         }
         let crash = self
-            .random
-            .chance(self.faults.crash)
-            .then(|| self.random.below(3));
+            .faults
+            .strike(Fault::Crash)
+            .map(|mut dice| dice.below(3));
         if crash == Some(0) {
             return self.crash("before the commit");
         }
-        if self.random.chance(self.faults.store) {
+        if self.is_disk_full() || self.faults.strikes(Fault::Store) {
             return self.not_stored(&after);
         }
-        self.engine.commit(&after.changes, self.defect);
-        for (id, _) in &after.settled {
-            self.engine.begun.remove(id);
-        }
-        self.check_commit(&after)?;
-        if crash == Some(1) {
+        self.commit(&after)?;
+        if crash == Some(1) || self.is_crash_after_commit() {
             return self.crash("after the commit, before the answers");
         }
         if self.defect != Some(Defect::AnswerBeforeCommit) {
             self.release(&after)?;
         }
+        if self.engine.state.is_none() {
+            return Ok(());
+        }
         if crash == Some(2) {
             return self.crash("after the answers, before the effects");
         }
-        self.dispatch(after);
+        self.dispatch(after)?;
         self.set_alarm();
         Ok(())
+    }
+
+    fn is_disk_full(&self) -> bool {
+        self.now < self.disk_full_until
+    }
+
+    fn commit(&mut self, after: &After) -> Step {
+        self.engine.commit(&after.changes, self.defect);
+        self.summary.commits += 1;
+        for (id, _) in &after.settled {
+            self.engine.begun.remove(id);
+        }
+        self.check_commit(after)
+    }
+
+    fn is_crash_after_commit(&self) -> bool {
+        self.crash_at == Some(Boundary::Commit(self.summary.commits))
     }
 
     fn check_commit(&mut self, after: &After) -> Step {
@@ -74,13 +93,16 @@ impl World {
                 }
             }
         }
-        let seen = checks::World {
-            machines: &self.machines,
-        };
-        self.checks.committed(&self.engine, &after.changes, &seen)
+        self.checks
+            .committed(&self.engine, &after.changes, &self.machines)
     }
 
-    pub(super) fn crash(&mut self, when: &str) -> Step {
+    fn crash(&mut self, when: &str) -> Step {
+        self.crash_for(when, 3 * SECOND, 90 * SECOND)
+    }
+
+    /// The appliance dies, and starts after a time between these.
+    pub(super) fn crash_for(&mut self, when: &str, low: u64, high: u64) -> Step {
         self.note(|| format!("CRASH {when}"));
         self.summary.crashes += 1;
         self.engine.crash();
@@ -90,7 +112,8 @@ impl World {
         for machine in &mut self.machines {
             machine.bmc.commands.truncate(usize::from(machine.bmc.busy));
         }
-        let wait = self.random.between(3 * SECOND, 90 * SECOND);
+        let wait = self.random.between(low, high);
+        self.mark("appliance down", self.now + wait);
         self.at(wait, Happening::Start);
         Ok(())
     }
@@ -100,6 +123,7 @@ impl World {
         self.engine
             .roll_back()
             .map_err(|error| broken("load-equals-live", error))?;
+        self.paused_until = self.now + PAUSE + 50 * self.machines.len() as u64;
         let incarnation = self.engine.incarnation;
         for (_, event) in &after.settled {
             let event = event.clone();
@@ -111,6 +135,15 @@ impl World {
 
     /// The appliance starts: whatever the disk holds is the truth.
     pub(super) fn start(&mut self) -> Step {
+        if self.engine.state.is_some() {
+            return Ok(());
+        }
+        if self.is_disk_full() {
+            // It cannot even note that it started, and is started again.
+            self.at(10 * SECOND, Happening::Start);
+            return Ok(());
+        }
+        self.set_clock();
         let state = self
             .engine
             .load()
@@ -129,7 +162,7 @@ impl World {
         let before = power(self);
         self.note(|| "START".to_owned());
         self.engine.queue.push((Event::Started, Asker::Nobody));
-        let after = self.engine.turn(self.time(), &mut self.random, false);
+        let after = self.engine.turn(self.core_time(), &mut self.random, false);
         let added = power(self).iter().any(|id| !before.contains(id));
         // Before the inventory and a reading, there is no demand that a start
         // itself could serve: work that waited was there before.
@@ -140,13 +173,30 @@ impl World {
         if self.defect == Some(Defect::RestartToggles) {
             self.toggle_everything()?;
         }
-        self.engine.commit(&after.changes, self.defect);
-        self.check_commit(&after)?;
-        self.dispatch(after);
+        self.commit(&after)?;
+        if self.is_crash_after_commit() {
+            return self.crash("after the commit of its start");
+        }
+        self.dispatch(after)?;
         let inventory = self.inventory.clone();
         self.submit(Event::Inventory(inventory), Asker::Operator);
         self.set_alarm();
         Ok(())
+    }
+
+    /// The clock is read at a start only, and may be wrong then: there is no
+    /// battery behind it, or it was set wrongly.
+    fn set_clock(&mut self) {
+        let far = self.faults.strike(Fault::ClockFar);
+        if let Some(mut dice) = self.faults.strike(Fault::Clock) {
+            self.skew = wrong_by(&mut dice);
+        } else if let Some(mut dice) = far {
+            self.skew = far_wrong_by(&mut dice, self.now);
+        } else if self.random.chance(500) {
+            self.skew = 0;
+        }
+        let skew = self.skew;
+        self.note(|| format!("its clock is wrong by {skew} ms"));
     }
 
     fn set_alarm(&mut self) {
@@ -155,22 +205,23 @@ impl World {
             return;
         };
         let wake = match self.defect {
-            Some(Defect::Spin) => Some(messages::Millis(self.now + 1)),
+            Some(Defect::Spin) => Some(messages::Millis(self.core_time().0 + 1)),
             _ => state.next_wake_after(last),
         };
         let Some(wake) = wake else { return };
-        let at = wake.0.max(self.now + 1);
+        let wake = wake.0.saturating_add_signed(self.skew.saturating_neg());
+        let at = wake.max(self.now + 1).max(self.paused_until);
         if self.wake_at.is_none_or(|set| set > at) {
             self.wake_at = Some(at);
             self.at(at - self.now, Happening::Wake);
         }
     }
 
-    fn dispatch(&mut self, after: After) {
+    fn dispatch(&mut self, after: After) -> Step {
         for boot in after.wake {
             self.wake_agent(boot);
         }
-        for (id, effect) in self.engine.begin_due(self.time()) {
+        for (id, effect) in self.engine.begin_due(self.core_time()) {
             self.note(|| format!("effect {id} begins: {effect:?}"));
             let copies = 1 + usize::from(
                 self.defect == Some(Defect::MintTwice) && matches!(effect, Effect::Mint { .. }),
@@ -183,10 +234,15 @@ impl World {
                     None => self.request(id, effect.clone()),
                 }
             }
+            self.summary.effects += 1;
+            if self.crash_at == Some(Boundary::Effect(self.summary.effects)) {
+                return self.crash("after an effect was begun");
+            }
         }
         for (sled, generation) in after.read_power {
             self.command(sled, Command::Read(sled, generation));
         }
+        Ok(())
     }
 
     /// Hands a turn's answers to whoever asked.
@@ -227,6 +283,10 @@ impl World {
                 }
                 _ => {}
             }
+            self.summary.answers += 1;
+            if self.crash_at == Some(Boundary::Answer(self.summary.answers)) {
+                return self.crash("after an answer");
+            }
         }
         Ok(())
     }
@@ -266,7 +326,7 @@ impl World {
         {
             return Some(Instruction::Order(order(
                 name,
-                people::rootfs(),
+                inventory::rootfs(),
                 MAX_RUNTIME_S,
             )));
         }
@@ -300,6 +360,38 @@ impl World {
             Happening::Answer { incarnation, event },
         );
     }
+}
+
+/// The engine rests this long after a commit that failed, as the real one does;
+/// longer where there is more to load again, for the sake of the test's time.
+const PAUSE: u64 = 200;
+
+const HOUR: u64 = 60 * MINUTE;
+
+/// By how many milliseconds a clock is wrong that somebody set or that ran by
+/// itself for long. Two of them differ by less than the memory of deliveries.
+fn wrong_by(dice: &mut Random) -> i64 {
+    let amount = match dice.below(3) {
+        0 => dice.between(1, 2 * MINUTE),
+        1 => dice.between(MINUTE, 12 * HOUR),
+        _ => dice.between(12 * HOUR, 72 * HOUR),
+    };
+    signed(amount, dice.chance(500))
+}
+
+/// Without a battery a clock starts in 1970; a bad time server may say anything.
+fn far_wrong_by(dice: &mut Random, now: u64) -> i64 {
+    let decade = 10 * 365 * 24 * HOUR;
+    match dice.below(3) {
+        0 => signed(now - dice.between(0, 5 * MINUTE), true),
+        1 => signed(dice.between(24 * HOUR, decade), true),
+        _ => signed(dice.between(24 * HOUR, decade), false),
+    }
+}
+
+fn signed(amount: u64, behind: bool) -> i64 {
+    let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+    if behind { -amount } else { amount }
 }
 
 fn order(name: &str, image: ImageRef, max_runtime_s: u64) -> Order {
