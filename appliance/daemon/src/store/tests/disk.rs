@@ -77,6 +77,8 @@ struct Inner {
     cached: Vec<u8>,
     /// What a power cut leaves for sure.
     synced: Vec<u8>,
+    /// A sync failed, so the cache holds what the disk never will.
+    stale: bool,
     /// Changes since the last sync.
     waiting: Vec<Change>,
     /// Every change, in order, when it is kept.
@@ -103,6 +105,7 @@ impl Disk {
         Self(Arc::new(Mutex::new(Inner {
             cached: image.clone(),
             synced: image,
+            stale: false,
             waiting: Vec::new(),
             log: None,
             changes: 0,
@@ -193,6 +196,7 @@ impl Inner {
             Change::Sync => {
                 let waiting = std::mem::take(&mut self.waiting);
                 self.synced = survivors(&self.synced, &waiting, &mut self.random);
+                self.stale = true;
             }
         }
     }
@@ -253,7 +257,9 @@ impl Medium for Disk {
         drop(self.change(Change::Sync));
         {
             let mut inner = self.inner();
-            inner.cached = inner.synced.clone();
+            if std::mem::take(&mut inner.stale) {
+                inner.cached = inner.synced.clone();
+            }
         }
         builder.create_with_backend(self.clone())
     }
