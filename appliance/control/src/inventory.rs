@@ -346,6 +346,7 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
         apply_circuits(state, inventory);
         apply_sleds(state, now, inventory);
         state.forget_retired();
+        state.matches.clear();
         jobs::rematch(state, now);
         state.due_pools.extend(state.pools.keys());
     }

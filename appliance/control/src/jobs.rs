@@ -1,6 +1,6 @@
 //! Jobs: GitHub's word on them, which only ever moves forward.
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, format, sync::Arc, vec::Vec};
 use core::cmp::Reverse;
 
 use messages::{BootId, HubId, JobId, Millis, PoolId};
@@ -31,7 +31,7 @@ pub(crate) fn report(
         if report.action == JobAction::Waiting {
             return DeliveryResult::Ignored;
         }
-        let pool = match_pool(state, hub, &report.repository, &report.labels);
+        let pool = known_match(state, hub, &report.repository, &report.labels);
         if pool.is_none() && runs_here.is_none() {
             audit_no_pool(state, hub, report, fx);
             return DeliveryResult::Ignored;
@@ -243,6 +243,25 @@ fn bind(state: &mut State, now: Millis, id: JobId, boot_id: BootId) {
             schedule::pair(state, now, other, meant);
         }
     }
+}
+
+/// Answers of [`match_pool`] that are kept: many jobs ask the same.
+const MATCHES: usize = 4096;
+
+/// [`match_pool`], remembered until the inventory changes.
+fn known_match(state: &mut State, hub: HubId, repository: &str, labels: &Labels) -> Option<PoolId> {
+    let asked = (hub, labels.clone());
+    let known = state.matches.get(&asked).and_then(|of| of.get(repository));
+    if let Some(known) = known {
+        return *known;
+    }
+    let pool = match_pool(state, hub, repository, labels);
+    if state.matches.values().map(BTreeMap::len).sum::<usize>() >= MATCHES {
+        state.matches.clear();
+    }
+    let of = state.matches.entry(asked).or_default();
+    of.insert(repository.into(), pool);
+    pool
 }
 
 /// The pool that serves a job: scope covers the repository and labels hold the

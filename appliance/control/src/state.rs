@@ -1,6 +1,7 @@
 //! Everything the core knows: stored rows, and indexes derived from them.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     sync::Arc,
@@ -14,7 +15,7 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effect, Effects, Limits,
+    Effect, Effects, Labels, Limits,
     index::{
         boots::BootIndex,
         jobs::JobIndex,
@@ -68,6 +69,8 @@ pub struct State {
     pub(crate) arrivals: BTreeMap<PoolId, VecDeque<Millis>>,
     /// How long boots of each pool held their sleds of late, in milliseconds.
     pub(crate) busy_ms: BTreeMap<PoolId, u64>,
+    /// Which pool serves what, as long as the inventory stays the same.
+    pub(crate) matches: BTreeMap<(HubId, Labels), BTreeMap<Box<str>, Option<PoolId>>>,
     /// Failures that sleds share.
     pub(crate) outage: Outage,
     /// Jobs that fit no pool, and why.
@@ -180,6 +183,7 @@ impl State {
             last_start: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             busy_ms: BTreeMap::new(),
+            matches: BTreeMap::new(),
             outage: Outage::default(),
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),

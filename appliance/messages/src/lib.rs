@@ -23,8 +23,8 @@ pub use agent::{
 };
 pub use codec::{DecodeError, decode, encode};
 pub use ids::{
-    AgentKey, ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, Generation, HubId, IdParseError,
-    JobId, Mac, Millis, PoolId, RunnerId, SledId, TicketToken,
+    AgentKey, ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, Generation, HubId,
+    IdParseError, JobId, Mac, Millis, PoolId, RunnerId, SledId, TicketToken,
 };
 pub use order::{ImageRef, Order, Secret};
 pub use receipt::{
