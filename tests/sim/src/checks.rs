@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control::{BootStage, Change, JobState, Power, State, TableId};
+use control::{BootStage, Change, JobState, PoolSpec, Power, State, TableId};
 use messages::{BootId, DeliveryKey, Digest, HubId, JobId, ReceiptRecord, SignedReceipt, decode};
 
 use crate::{
@@ -87,6 +87,7 @@ impl Checks {
         engine: &Engine,
         changes: &[Change],
         machines: &[Machine],
+        pools: &[PoolSpec],
     ) -> Checked {
         let Some(state) = engine.state.as_ref() else {
             return Ok(());
@@ -97,6 +98,7 @@ impl Checks {
         if changed(TableId::Sleds) || changed(TableId::Boots) {
             claims(state)?;
             reasons(state)?;
+            caps(state, pools)?;
             self.proved_off(state, changes, machines)?;
         }
         // What left by its age may come again as if it were new.
@@ -246,6 +248,27 @@ fn claims(state: &State) -> Checked {
     Ok(())
 }
 
+/// `caps-hold`. Each pool has a kernel of its own by which its boots are told.
+/// The cap of a repository binds only where runners are minted for it alone.
+fn caps(state: &State, pools: &[PoolSpec]) -> Checked {
+    for pool in pools {
+        let policy = &pool.policy;
+        let held = state.boots().filter(|(_, boot)| {
+            boot.stage != BootStage::Ended && boot.image.kernel == pool.image.kernel
+        });
+        if let Some(cap) = policy.max_sleds {
+            let held = held.count();
+            if held > cap as usize {
+                return Err(broken(
+                    "caps-hold",
+                    format!("pool {} holds {held} sleds of {cap}", pool.name),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `quarantine-has-reason`.
 fn reasons(state: &State) -> Checked {
     for (_, sled) in state.sleds() {
@@ -295,19 +318,32 @@ pub(crate) fn round_trip(engine: &Engine, live: &State) -> Checked {
         .load()
         .map_err(|error| broken("load-equals-live", error))?;
     let now = messages::Millis(0);
-    let same = live.sleds().eq(loaded.sleds())
-        && live.boots().eq(loaded.boots())
-        && live.jobs().eq(loaded.jobs())
-        && live.receipt_head() == loaded.receipt_head()
-        && live
-            .due_effects(messages::Millis(u64::MAX))
-            .eq(loaded.due_effects(messages::Millis(u64::MAX)))
-        && format!("{:?}", shown(live, now)) == format!("{:?}", shown(&loaded, now));
-    if same {
-        Ok(())
-    } else {
-        Err(broken("load-equals-live", "the disk and memory differ"))
+    let all = messages::Millis(u64::MAX);
+    let parts = [
+        ("sleds", live.sleds().eq(loaded.sleds())),
+        ("boots", live.boots().eq(loaded.boots())),
+        ("jobs", live.jobs().eq(loaded.jobs())),
+        ("receipts", live.receipt_head() == loaded.receipt_head()),
+        ("effects", live.due_effects(all).eq(loaded.due_effects(all))),
+    ];
+    if let Some((part, _)) = parts.iter().find(|(_, same)| !same) {
+        let mut rows = live.boots().zip(loaded.boots());
+        let boots = rows.find(|(here, there)| here != there);
+        return Err(broken(
+            "load-equals-live",
+            format!("the disk and memory differ in their {part}; boots: {boots:#?}"),
+        ));
     }
+    let (here, there) = (shown(live, now), shown(&loaded, now));
+    if format!("{here:?}") == format!("{there:?}") {
+        return Ok(());
+    }
+    let (here, there) = (format!("{here:#?}"), format!("{there:#?}"));
+    let differing = here.lines().zip(there.lines()).find(|(a, b)| a != b);
+    Err(broken(
+        "load-equals-live",
+        format!("what is shown differs (memory, disk): {differing:?}"),
+    ))
 }
 
 /// `receipt-chain`, of everything on the disk.

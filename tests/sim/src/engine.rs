@@ -162,6 +162,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Jobs that may wait at once.
+    #[must_use]
+    pub(crate) const fn queue_bound(&self) -> usize {
+        self.limits.queue
+    }
+
     /// Jobs that the appliance takes to be open.
     #[must_use]
     pub(crate) fn open_jobs(&self) -> u64 {

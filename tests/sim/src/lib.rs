@@ -24,6 +24,8 @@
 //! | `restart-causes-no-edge` | starting alone commands no power |
 //! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again, or its BMC lied) |
 //! | `order-meets-min-assurance` | a boot whose pool asks for a forced netboot gets an order only when its machine was really turned on by us with network boot set |
+//! | `caps-hold` | a pool holds no more sleds than its cap |
+//! | `power-budget` | no command of ours makes a circuit draw more than it bears |
 //! | `quarantine-has-reason` | a withheld sled says why |
 //! | `delivery-applied-once` | a delivery id changes the state once |
 //! | `acknowledged-is-kept` | an acknowledged job is in the state after every start |

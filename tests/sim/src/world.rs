@@ -174,6 +174,7 @@ pub(crate) enum Happening {
         incarnation: u64,
         event: Event,
     },
+    Declare,
     Push,
     Minute,
 }
@@ -197,6 +198,8 @@ pub(crate) struct World {
     pub(crate) traffic: Traffic,
     pub(crate) calm: bool,
     pub(crate) calm_at: u64,
+    /// People put every sled and pool back into service since then.
+    pub(crate) resumed: bool,
     /// What was open when the faults ended.
     pub(crate) open_at_calm: u64,
     /// Sleds turned on by command since then.
@@ -249,7 +252,8 @@ impl World {
                 Machine::new(index, slowness)
             })
             .collect();
-        let inventory = inventory::draw(&machines, &mut Random::of(seed, 3));
+        let mut inventory = inventory::draw(&machines, &mut Random::of(seed, 3));
+        inventory::draw_policies(&mut inventory, &mut Random::of(seed, 4));
         let expires = random.chance(500);
         let mut world = Self {
             now: START,
@@ -266,6 +270,7 @@ impl World {
             traffic: plan.traffic,
             calm: false,
             calm_at: START + plan.shape.minutes * MINUTE,
+            resumed: false,
             open_at_calm: 0,
             edges_in_calm: 0,
             starving: BTreeMap::new(),
@@ -390,6 +395,7 @@ impl World {
                 }
                 Ok(())
             }
+            Happening::Declare => self.declare(),
             Happening::Push => self.push(),
             Happening::Minute => self.minute(),
         }

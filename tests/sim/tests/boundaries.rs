@@ -18,6 +18,9 @@ const WORLDS: &str = "
     18 --faults none --heavy api,bmc --sleds 2 --jobs 3 --minutes 15 --traffic trickle
     2 --faults none --heavy lose,double,reorder --sleds 2 --jobs 3 --minutes 15 --traffic trickle
     2 --faults none --heavy hand,die,forge,rack --sleds 2 --jobs 4 --minutes 20 --traffic trickle
+    19 --faults none --heavy operator,reboot,hang --sleds 3 --jobs 5 --minutes 15 --traffic burst
+    20 --faults none --heavy busy,stale,unclean --sleds 2 --jobs 4 --minutes 15 --traffic trickle
+    16 --faults none --heavy bmc-lies,bmc-out,clock --sleds 3 --jobs 4 --minutes 15 --traffic trickle
 ";
 
 fn boundaries(summary: &Summary) -> Vec<Boundary> {

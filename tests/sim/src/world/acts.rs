@@ -154,6 +154,35 @@ impl World {
         ))
     }
 
+    /// `power-budget`: what a circuit bears, before one more sled of it goes on.
+    /// What people turned on by hand is theirs to answer for.
+    pub(super) fn check_budget(&self, sled: usize) -> Step {
+        let spec = self.inventory.sleds.get(sled);
+        let Some(circuit) = spec.and_then(|spec| spec.circuit.as_ref()) else {
+            return Ok(());
+        };
+        let bound = self
+            .inventory
+            .circuits
+            .iter()
+            .find(|spec| spec.name == *circuit)
+            .map_or(0, |spec| spec.watts);
+        let drawing = self.inventory.sleds.iter().zip(&self.machines);
+        let drawn: u32 = drawing
+            .filter(|(spec, _)| spec.circuit.as_ref() == Some(circuit))
+            .filter(|(_, machine)| machine.is_on() && !machine.by_hand && !machine.lied)
+            .map(|(spec, _)| spec.watts)
+            .sum();
+        let own = spec.map_or(0, |spec| spec.watts);
+        if bound > 0 && drawn + own > bound {
+            return Err(broken(
+                "power-budget",
+                format!("{circuit} bears {bound} W and draws {drawn} W before sled {sled} goes on"),
+            ));
+        }
+        Ok(())
+    }
+
     /// `live-job-is-not-cut`: the power of a sled goes by our doing.
     ///
     /// Justified are: a run beyond its pool's limit; forged messages for its

@@ -47,6 +47,14 @@ impl World {
                 open.push(format!("job {id} is {:?}, at GitHub {truth:?}", job.state));
             }
         }
+        // A queue at its bound takes no more until some of what waits, maybe
+        // for withheld sleds only, leaves.
+        let waiting = state
+            .jobs()
+            .filter(|(_, job)| job.state == JobState::Queued);
+        if waiting.count() >= self.engine.queue_bound() {
+            return open;
+        }
         for job in self.github.jobs.values() {
             let over = job.progress == Progress::Completed || self.ignored.contains(&job.number);
             if !over && !known.contains(&job.number) {

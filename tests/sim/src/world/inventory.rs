@@ -1,11 +1,16 @@
 //! What the operator declares: the one place that knows the fields of pools
 //! and sleds.
 
-use control::{BootImage, Inventory, PoolPolicy, PoolSpec, Scope, SledSpec};
+use control::{
+    BootImage, CircuitSpec, Inventory, MintScope, PoolPolicy, PoolSpec, Scope, SledSpec, WarmPolicy,
+};
 use messages::{Assurance, Digest, ImageRef};
 
-use super::MAX_RUNTIME_S;
-use crate::{machine::Machine, random::Random};
+use super::{MAX_RUNTIME_S, MINUTE, SECOND, outages::CIRCUIT};
+use crate::{machine::Machine, random::Random, traffic::REPOSITORIES};
+
+/// What every sled draws, in watts.
+const WATTS: u32 = 300;
 
 /// The image of every pool.
 pub(super) fn rootfs() -> ImageRef {
@@ -107,5 +112,70 @@ pub(super) fn draw(machines: &[Machine], random: &mut Random) -> Inventory {
         pools,
         circuits: Vec::new(),
         sleds,
+    }
+}
+
+/// Draws how pools share sleds and what circuits bear, in some worlds.
+pub(super) fn draw_policies(inventory: &mut Inventory, random: &mut Random) {
+    if !random.chance(400) {
+        return;
+    }
+    let sleds = u32::try_from(inventory.sleds.len()).unwrap_or(1);
+    let few = |random: &mut Random, most: u32| {
+        let drawn = random.between(1, u64::from(most.max(1)));
+        u32::try_from(drawn).unwrap_or(1)
+    };
+    for pool in &mut inventory.pools {
+        let policy = &mut pool.policy;
+        policy.priority = i16::try_from(random.below(11)).unwrap_or(0) - 5;
+        policy.default = random.chance(100);
+        policy.max_sleds = random.chance(250).then(|| few(random, sleds));
+        policy.max_per_repository = random.chance(250).then(|| few(random, 3));
+        if random.chance(300) {
+            policy.mint_scope = MintScope::Repository;
+        }
+        if random.chance(300) {
+            let repository = REPOSITORIES[random.index(REPOSITORIES.len())];
+            policy.weights = vec![(repository.to_owned(), few(random, 8))];
+        }
+        if random.chance(100) {
+            policy.min_sleds = policy.max_sleds.unwrap_or(2).min(2);
+        }
+        if random.chance(250) {
+            policy.warm = WarmPolicy {
+                count: few(random, 2),
+                follow: few(random, 3) - 1,
+                idle_ms: random.between(5, 20) * MINUTE,
+                max_age_ms: random.between(20, 60) * MINUTE,
+                ..WarmPolicy::default()
+            };
+        }
+    }
+    if random.chance(500) {
+        let count = inventory.sleds.len().div_ceil(CIRCUIT);
+        inventory.circuits = (0..count)
+            .map(|index| CircuitSpec {
+                name: format!("circuit-{index}"),
+                watts: WATTS * few(random, 4),
+                starts: few(random, 3) - 1,
+                stagger_ms: random.below(2) * random.between(SECOND, 20 * SECOND),
+            })
+            .collect();
+        for (index, sled) in inventory.sleds.iter_mut().enumerate() {
+            sled.circuit = Some(format!("circuit-{}", index / CIRCUIT));
+            sled.watts = WATTS;
+        }
+    }
+}
+
+/// Takes away what may rightly keep jobs waiting or sleds on for ever: sleds
+/// kept for others, warm ones, and watts that a withheld sled holds.
+pub(super) fn relax(inventory: &mut Inventory) {
+    for pool in &mut inventory.pools {
+        pool.policy.min_sleds = 0;
+        pool.policy.warm = WarmPolicy::default();
+    }
+    for circuit in &mut inventory.circuits {
+        circuit.watts = 0;
     }
 }

@@ -2,11 +2,11 @@
 
 use control::{Event, Lever};
 
-use super::{Happening, MINUTE, SECOND, Step, World};
+use super::{Happening, MINUTE, SECOND, Step, World, inventory};
 use crate::{engine::Asker, faults::Fault, machine::Phase, random::Random};
 
 /// Sleds on one circuit.
-const CIRCUIT: usize = 4;
+pub(super) const CIRCUIT: usize = 4;
 
 impl World {
     /// Each virtual minute something may begin.
@@ -113,6 +113,25 @@ impl World {
         }
     }
 
+    /// Once the faults have ended, people put everything back into service that
+    /// they took out of it.
+    pub(super) fn resume_everything(&mut self) {
+        if self.resumed || self.engine.state.is_none() {
+            return;
+        }
+        self.resumed = true;
+        let sleds = self.machines.iter().map(|machine| Lever::Resume {
+            sled: machine.name.clone(),
+        });
+        let pools = self.inventory.pools.iter().map(|pool| Lever::ResumePool {
+            pool: pool.name.clone(),
+        });
+        let levers: Vec<Lever> = sleds.chain(pools).collect();
+        for lever in levers {
+            self.submit(Event::Lever(lever), Asker::Operator);
+        }
+    }
+
     /// The faults end; what is broken for good stays broken.
     pub(super) fn calm_down(&mut self) {
         self.note(|| "the faults end".to_owned());
@@ -128,6 +147,7 @@ impl World {
             machine.bmc.slowness = 800;
         }
         self.open_at_calm = self.github.open() + self.engine.open_jobs();
+        inventory::relax(&mut self.inventory);
         let inventory = self.inventory.clone();
         self.submit(Event::Inventory(inventory), Asker::Operator);
         if self.attended {

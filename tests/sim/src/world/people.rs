@@ -18,6 +18,7 @@ impl World {
             self.calm_down();
         }
         if self.calm {
+            self.resume_everything();
             return self.check_starving();
         }
         self.strike_minute()?;
@@ -138,7 +139,7 @@ impl World {
         let mut changed = self.inventory.clone();
         let sled = self.random.index(changed.sleds.len());
         let name = changed.sleds[sled].name.clone();
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 => {
                 changed.sleds.remove(sled);
             }
@@ -152,24 +153,41 @@ impl World {
                 // The pool moves to another scope under the same name.
                 changed.pools[0].scope = Scope::Repo("octo/app".to_owned());
             }
-            3 => {
-                let event = Event::Lever(Lever::Release { sled: name });
-                return self.submit(event, Asker::Operator);
-            }
-            4 => {
-                let reason = "a person looks at it".to_owned();
-                let event = Event::Lever(Lever::Quarantine { sled: name, reason });
-                return self.submit(event, Asker::Operator);
+            3 | 4 => {
+                let lever = self.lever(name);
+                self.note(|| format!("the operator pulls {lever:?}"));
+                return self.submit(Event::Lever(lever), Asker::Operator);
             }
             _ => {}
         }
         self.note(|| "the operator changes the inventory".to_owned());
         self.submit(Event::Inventory(changed), Asker::Operator);
         if self.random.chance(500) {
-            let incarnation = self.engine.incarnation;
-            let event = Event::Inventory(self.inventory.clone());
             let wait = self.random.between(10 * SECOND, 5 * MINUTE);
-            self.at(wait, Happening::Answer { incarnation, event });
+            self.at(wait, Happening::Declare);
+        }
+    }
+
+    /// The operator declares again what was meant all along.
+    pub(super) fn declare(&mut self) -> Step {
+        let inventory = self.inventory.clone();
+        self.submit(Event::Inventory(inventory), Asker::Operator);
+        Ok(())
+    }
+
+    fn lever(&mut self, sled: String) -> Lever {
+        let pools = &self.inventory.pools;
+        let pool = pools[self.random.index(pools.len())].name.clone();
+        let reason = "a person looks at it".to_owned();
+        match self.random.below(9) {
+            0 => Lever::Quarantine { sled, reason },
+            1 => Lever::Release { sled },
+            2 => Lever::Drain { sled },
+            3 => Lever::Maintain { sled, reason },
+            4 | 5 => Lever::Resume { sled },
+            6 => Lever::CancelClaim { sled },
+            7 => Lever::PausePool { pool, reason },
+            _ => Lever::ResumePool { pool },
         }
     }
 

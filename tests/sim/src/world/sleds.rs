@@ -133,6 +133,7 @@ impl World {
         let override_confirmed = self.random.chance(900);
         if acts && on && !was_on {
             self.check_edge(id, generation, effect)?;
+            self.check_budget(sled)?;
             self.note(|| format!("sled {id} goes on by command"));
             self.turn_on(sled, false);
             self.machines[sled].forced = override_confirmed;

@@ -93,8 +93,12 @@ impl World {
                 }
             }
         }
-        self.checks
-            .committed(&self.engine, &after.changes, &self.machines)
+        self.checks.committed(
+            &self.engine,
+            &after.changes,
+            &self.machines,
+            &self.inventory.pools,
+        )
     }
 
     fn crash(&mut self, when: &str) -> Step {
