@@ -217,6 +217,7 @@ range = "10.77.0.50-10.77.0.200"
         sleds: &[LabSled],
         images: &Path,
         github: &Github,
+        pool_lines: &str,
     ) -> Result<()> {
         let (scope, labels, rootfs) = github.pool(images);
         let kind = if scope.contains('/') { "repo" } else { "org" };
@@ -235,6 +236,7 @@ github = "main"
 scope = {{ {kind} = "{scope}" }}
 labels = [{labels}]
 image = "runner"
+{pool_lines}
 "#,
             images = images.display(),
             rootfs = rootfs.display(),

@@ -38,6 +38,8 @@ pub struct RigConfig {
     pub github: Github,
     /// Deadlines that differ from Musher's defaults.
     pub deadlines: Deadlines,
+    /// Further lines of the pool in the inventory, such as `max_sleds = 1`.
+    pub pool_lines: String,
     /// Names of sleds for which the inventory has a MAC that no machine has, as
     /// after a card was changed: these never netboot.
     pub miswired: Vec<String>,
@@ -67,6 +69,7 @@ impl RigConfig {
             programs: programs.to_path_buf(),
             github: Github::StandIn,
             deadlines: Deadlines::new(),
+            pool_lines: String::new(),
             miswired: Vec::new(),
             keep: false,
         })
@@ -160,7 +163,8 @@ impl Rig {
                 sled.mac = sled.mac.replacen("52:54:00", "52:54:01", 1);
             }
         }
-        self.files.write_inventory(&sleds, images, github)
+        self.files
+            .write_inventory(&sleds, images, github, &config.pool_lines)
     }
 
     fn start_hub(&mut self, images: &Path) -> Result<()> {
