@@ -23,11 +23,8 @@ use crate::summary::{Goal, Row};
 use crate::world::demand::{Demand, Steady};
 use crate::world::{Spent, Timing, World, delivery, fleet};
 
-/// Sleds of every row but `control-growth`.
+/// Sleds of every row.
 const SLEDS: usize = 10_000;
-/// Sleds of `control-growth`: as many as the shortest queue keeps busy, so that
-/// the mix of events is the same at every step.
-const GROWTH_SLEDS: usize = 1_000;
 /// Waiting jobs of every row but `control-growth`.
 const JOBS: u64 = 1_000_000;
 /// Turns of measurement; the best one counts.
@@ -77,7 +74,7 @@ pub(crate) fn growth(_: &Bench) -> Result<Vec<Row>> {
     let mut costs = Vec::new();
     for exponent in 2..=6 {
         let jobs = 10u64.pow(exponent);
-        let mut world = busy_world(jobs, GROWTH_SLEDS, AT_ONCE)?;
+        let mut world = busy_world(jobs, SLEDS, AT_ONCE)?;
         let cost = best_round(&mut world) / 1_000.0;
         println!("  10^{exponent} queued jobs: {cost:.3} us per event");
         costs.push(cost);
