@@ -1,6 +1,7 @@
 //! Deliveries acknowledged per second, durable ones on our side, beside a
 //! peer: in turns, so that whatever else the machine does hits both.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -34,6 +35,13 @@ pub(crate) fn one_sender(bench: &Bench) -> Result<Vec<Row>> {
     beside_disk(bench, "ack-1", 1, Goal::RatioAtLeast(0.7))
 }
 
+/// `ack-1-redb`: the same beside the database alone, which sets the bound where
+/// a sync takes no longer than what redb does besides.
+pub(crate) fn one_sender_beside_redb(bench: &Bench) -> Result<Vec<Row>> {
+    let name = "ack-1-redb";
+    beside(bench, name, 1, Goal::Shown, disk::REDB, disk::commits)
+}
+
 /// `ack-64`: more than one commit at a time would allow, because one
 /// transaction serves many senders.
 pub(crate) fn many_senders(bench: &Bench) -> Result<Vec<Row>> {
@@ -41,16 +49,27 @@ pub(crate) fn many_senders(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 fn beside_disk(bench: &Bench, name: &str, senders: usize, goal: Goal) -> Result<Vec<Row>> {
+    beside(bench, name, senders, goal, disk::NAME, disk::durable_writes)
+}
+
+fn beside(
+    bench: &Bench,
+    name: &str,
+    senders: usize,
+    goal: Goal,
+    peer_name: &str,
+    peer: fn(&Path, Duration) -> Result<f64>,
+) -> Result<Vec<Row>> {
     let dir = bench.folder(name)?;
     let Daemon { program, address } = Daemon::start(&bench.musher()?, &dir)?;
     let mut ours = Side::new(program, OURS, senders);
     ours.turn(address)?;
     let row = in_turns(
         name,
-        disk::NAME,
+        peer_name,
         goal,
         || ours.turn(address),
-        || disk::durable_writes(&dir, TURN),
+        || peer(&dir, TURN),
     )?;
     Ok(vec![row])
 }

@@ -4,6 +4,7 @@
 //! | benchmark | ours | peer | goal |
 //! | --- | --- | --- | --- |
 //! | `ack-1` | deliveries acknowledged per second, one sender | bare write + fdatasync loop on the same filesystem | ≥ 0.7 |
+//! | `ack-1-redb` | the same | redb alone, one row per commit, on the same filesystem | shown |
 //! | `ack-64` | the same, 64 senders | the same loop | ≥ 2 |
 //! | `ack-64-webhook` | the same, 64 senders | Debian's `webhook`, 64 senders | ≥ 3 |
 //! | `netboot` | power on to the agent's address, through BIOS netboot | direct `-kernel -initrd` boot of the same payload on the same machine | shown |
@@ -61,8 +62,9 @@ use crate::summary::{Row, Summary};
 
 /// Benchmarks in the order of the table. `memory` and `control-reload` give two
 /// rows each.
-const BENCHMARKS: [(&str, Run); 12] = [
+const BENCHMARKS: [(&str, Run); 13] = [
     ("ack-1", acks::one_sender),
+    ("ack-1-redb", acks::one_sender_beside_redb),
     ("ack-64", acks::many_senders),
     ("ack-64-webhook", acks::beside_webhook),
     ("netboot", netboot::run),

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// The order of rows in file and table.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "ack-1",
+    "ack-1-redb",
     "ack-64",
     "ack-64-webhook",
     "netboot",
