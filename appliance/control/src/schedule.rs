@@ -210,6 +210,10 @@ fn call_off_surplus(state: &mut State, now: Millis, pool_id: PoolId, fx: &mut Ef
     };
     let kept: BTreeSet<BootId> = spares.iter().filter(warm).take(keep).copied().collect();
     for spare in spares.into_iter().filter(|id| !kept.contains(id)) {
+        // It may have been called off in place of one before it.
+        if !state.boots.get(spare).is_some_and(Boot::is_spare) {
+            continue;
+        }
         let mut idle = state.boots.index().idle_of(pool_id);
         let Some(least) = idle.find(|id| !kept.contains(id)) else {
             return;

@@ -226,6 +226,26 @@ impl State {
         Ok(state)
     }
 
+    /// The same rows, with what `before` knew besides them: for a state that is
+    /// loaded again while the appliance runs, because a commit failed. What was
+    /// heard and seen stays true whatever could be stored.
+    #[must_use]
+    pub fn remembering(self, before: &Self) -> Self {
+        Self {
+            heard: before.heard.clone(),
+            read_off: before.read_off.clone(),
+            started: before.started,
+            listened: before.listened,
+            held: before.held.clone(),
+            last_start: before.last_start.clone(),
+            arrivals: before.arrivals.clone(),
+            busy_ms: before.busy_ms.clone(),
+            unmatched: before.unmatched.clone(),
+            outage: before.outage.clone(),
+            ..self
+        }
+    }
+
     fn restore_job(&mut self, table: TableId, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
         let (id, job) = persist::read(table, key, value)?;
         let job = self.share_texts(job);

@@ -449,7 +449,7 @@ impl Worker {
         let loaded = self.config.store.reopen();
         match loaded.and_then(|()| self.config.load_state()) {
             Ok(state) => {
-                self.state = state;
+                self.state = state.remembering(&self.state);
                 self.lost = false;
             }
             Err(error) => {

@@ -157,7 +157,11 @@ impl Engine {
     /// # Errors
     /// When the disk cannot be read.
     pub(crate) fn roll_back(&mut self) -> Result<(), String> {
-        self.state = Some(self.load()?);
+        let loaded = self.load()?;
+        self.state = Some(match &self.state {
+            Some(before) => loaded.remembering(before),
+            None => loaded,
+        });
         self.last_tick = Millis(0);
         Ok(())
     }
