@@ -64,6 +64,10 @@ soak SEEDS="100000" START="0":
     cargo run --locked --package musher-sim --bin sim -- --stop \
         --seeds {{ START }}..$(({{ START }} + {{ SEEDS }}))
 
+# Deliberate defects of the core, each of which simulated worlds must catch.
+defects *NAMES:
+    tests/sim/defects/run "$@"
+
 # Queue, sleds by state and waits over 24 hours, in target/sim/day.svg.
 #
 # Draw a day of 40 sleds.

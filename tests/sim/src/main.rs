@@ -33,6 +33,9 @@ struct Arguments {
     /// End at the first world that breaks.
     #[arg(long)]
     stop: bool,
+    /// Tell what broke, without looking for a smaller world.
+    #[arg(long)]
+    brief: bool,
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
@@ -88,7 +91,7 @@ fn many((from, to): (u64, u64), arguments: &Arguments) -> Result<ExitCode> {
     let printing = Mutex::new(());
     let tell = |failure: &Failure| {
         let count = failed.fetch_add(1, Ordering::Relaxed);
-        let text = if count < SHRUNK {
+        let text = if count < SHRUNK && !arguments.brief {
             report(&arguments.options, failure)
         } else {
             report_briefly(&arguments.options, failure)
