@@ -46,14 +46,7 @@ pub(crate) fn claim(
         return;
     };
     let image = pool.image.clone();
-    if state.sleds.get(sled_id).is_none() {
-        return;
-    }
-    let id = state.count(|meta| {
-        let id = meta.next_boot;
-        meta.next_boot = BootId(id.0 + 1);
-        id
-    });
+    let id = state.meta().next_boot;
     let Some(mut sled) = state.sleds.get_mut(sled_id) else {
         return;
     };
@@ -62,6 +55,7 @@ pub(crate) fn claim(
     sled.last_boot = Some(id);
     let (generation, circuit) = (sled.generation, sled.circuit);
     drop(sled);
+    state.count(|meta| meta.next_boot = BootId(id.0 + 1));
     if let Some(circuit) = circuit {
         state.last_start.insert(circuit, now);
     }
@@ -180,34 +174,17 @@ fn learned(state: &State, id: BootId, of: impl Fn(&StageTimes) -> &Vec<u32>, lim
     })
 }
 
-/// What the stages of a good boot took, in milliseconds.
-struct Took {
-    power_on: Option<u32>,
-    netboot: Option<u32>,
-    wipe: Option<u32>,
-}
-
-impl Took {
-    fn of(times: &Timeline) -> Self {
-        let between =
-            |from: Option<Millis>, to: Option<Millis>| u32::try_from(to?.since(from?)).ok();
-        Self {
-            power_on: between(Some(times.claimed), times.power_on),
-            netboot: between(times.power_on, times.agent),
-            wipe: between(times.agent, times.wiped),
-        }
-    }
-
-    fn note(&self, times: &mut StageTimes) {
-        for (stage, took) in [
-            (&mut times.power_on, self.power_on),
-            (&mut times.netboot, self.netboot),
-            (&mut times.wipe, self.wipe),
-        ] {
-            stage.extend(took);
-            let surplus = stage.len().saturating_sub(LEARN_FROM);
-            stage.drain(..surplus);
-        }
+/// Notes what the stages of a good boot took.
+fn note_times(times: &mut StageTimes, boot: &Timeline) {
+    for (stage, from, to) in [
+        (&mut times.power_on, Some(boot.claimed), boot.power_on),
+        (&mut times.netboot, boot.power_on, boot.agent),
+        (&mut times.wipe, boot.agent, boot.wiped),
+    ] {
+        let took = from.zip(to).map(|(from, to)| u32::try_from(to.since(from)));
+        stage.extend(took.and_then(Result::ok));
+        let surplus = stage.len().saturating_sub(LEARN_FROM);
+        stage.drain(..surplus);
     }
 }
 
@@ -246,7 +223,12 @@ pub(crate) const fn doing(stage: &BootStage) -> &'static str {
 
 /// How far a boot has come, for choosing which one to call off.
 pub(crate) const fn progress(boot: &Boot) -> u32 {
-    match boot.stage {
+    stage_progress(&boot.stage)
+}
+
+/// How far a boot in this stage has come.
+pub(crate) const fn stage_progress(stage: &BootStage) -> u32 {
+    match stage {
         BootStage::PoweringOn => 0,
         BootStage::Netbooting => 1,
         BootStage::Wiping => 2,
@@ -390,8 +372,8 @@ pub(crate) fn fail(
     };
     let sled_id = boot.sled;
     state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
-    let boot = boot.clone();
-    let counts = outage::failed(state, now, &boot, fx);
+    let stage = boot.stage.clone();
+    let counts = outage::failed(state, now, sled_id, &stage, fx);
     let mut failures = 0;
     if counts && let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.failures = sled.failures.saturating_add(1);
@@ -507,7 +489,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     let ran = matches!(boot.outcome, Some(Outcome::Ran));
     let (pool, held_ms) = (boot.pool, now.since(boot.times.claimed));
     let generation = boot.generation;
-    let took = ran.then(|| Took::of(&boot.times));
+    let times = ran.then(|| boot.times.clone());
     drop(boot);
     if ran {
         outage::got_through(state, u32::MAX, fx);
@@ -516,9 +498,9 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     if let Some(mut sled) = state.sleds.get_mut(sled_id) {
         sled.power = Power::Off { since: now };
         sled.power_problem = None;
-        if let Some(took) = took {
+        if let Some(times) = times {
             sled.failures = 0;
-            took.note(&mut sled.times);
+            note_times(&mut sled.times, &times);
         }
     }
     state.withdraw_effects(Subject::Sled(sled_id), |effect| {

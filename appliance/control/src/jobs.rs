@@ -393,6 +393,9 @@ pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
 
 /// Asks GitHub how a job stands, `wait_ms` from now; once, however many ask.
 pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
+    if state.effects_about(Subject::Job(id)).next().is_some() {
+        return;
+    }
     let Some(job) = state.jobs.get(id) else {
         return;
     };
@@ -400,9 +403,7 @@ pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
         job: id,
         repository: job.repository.as_ref().into(),
     };
-    if state.effects_about(Subject::Job(id)).next().is_none() {
-        state.push_effect(now.after(wait_ms), effect);
-    }
+    state.push_effect(now.after(wait_ms), effect);
 }
 
 /// GitHub was asked about a job and it has not ended. Nothing else may ever

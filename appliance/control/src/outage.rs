@@ -7,11 +7,7 @@ use alloc::{collections::BTreeMap, format};
 
 use messages::{Millis, SledId};
 
-use crate::{
-    Effects, boots,
-    rows::{Boot, BootStage},
-    state::State,
-};
+use crate::{Effects, boots, rows::BootStage, state::State};
 
 /// So many sleds in a row say that it is not them.
 const SLEDS: usize = 3;
@@ -48,8 +44,14 @@ const fn may_be_shared(stage: &BootStage) -> bool {
 }
 
 /// A boot failed; whether that counts against its sled.
-pub(crate) fn failed(state: &mut State, now: Millis, boot: &Boot, fx: &mut Effects) -> bool {
-    if !may_be_shared(&boot.stage) {
+pub(crate) fn failed(
+    state: &mut State,
+    now: Millis,
+    sled: SledId,
+    stage: &BootStage,
+    fx: &mut Effects,
+) -> bool {
+    if !may_be_shared(stage) {
         return true;
     }
     let sleds = state.sleds.iter();
@@ -60,8 +62,9 @@ pub(crate) fn failed(state: &mut State, now: Millis, boot: &Boot, fx: &mut Effec
     outage
         .failed
         .retain(|_, (at, _)| lasts || now.since(*at) < TOGETHER_MS);
-    let progress = boots::progress(boot);
-    outage.failed.insert(boot.sled, (now, progress));
+    outage
+        .failed
+        .insert(sled, (now, boots::stage_progress(stage)));
     // A rack of two can only say so together; a single sled never.
     if !lasts && outage.failed.len() < SLEDS.min(in_service.max(2)) {
         return true;

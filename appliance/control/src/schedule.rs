@@ -342,17 +342,16 @@ pub(crate) fn hindrance(state: &State, now: Millis, job: &Job) -> Option<Hindran
     let pool_id = job.pool?;
     let pool = state.pools.get(pool_id)?;
     let share = (pool_id, job.repository.clone());
-    if let Err(hindrance) = placement::place(state, now, pool_id)
-        && hindrance.is_about_pool()
-    {
-        return Some(hindrance);
+    let found = placement::place(state, now, pool_id).err();
+    if found.as_ref().is_some_and(Hindrance::is_about_pool) {
+        return found;
     }
     if turn(pool, &share, state.boots.index().usage(&share)) == AT_CAP {
         return Some(Hindrance::RepositoryCap(
             pool.policy.max_per_repository.unwrap_or(0),
         ));
     }
-    placement::place(state, now, pool_id).err()
+    found
 }
 
 /// Waiting jobs that are likely to start before this one, if nothing else comes.
