@@ -2,12 +2,7 @@
 //! commit, each answer and each effect, before whatever would follow. Every
 //! invariant holds in every one of them.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
-use musher_sim::{Boundary, Failure, Kept, Options, Summary, report, run};
+use musher_sim::{Boundary, Failure, Kept, Options, Summary, report, run, run_all};
 
 /// Base worlds: one without any fault of its own, and some with faults that
 /// make answers uncertain already.
@@ -44,32 +39,24 @@ fn a_kill_at_every_boundary_harms_nothing() {
                 crash_at: Some(at),
                 ..base.options.clone()
             };
-            worlds.push((base.seed, options));
+            worlds.push(Kept {
+                seed: base.seed,
+                options,
+            });
         }
     }
     assert!(worlds.len() > 1500, "only {} boundaries", worlds.len());
     all_hold(&worlds);
 }
 
-fn all_hold(worlds: &[(u64, Options)]) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut failures: Vec<(&Options, Box<Failure>)> = Vec::new();
-        while let Some((seed, options)) = worlds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match run(*seed, options) {
-                Ok(summary) => assert_eq!(summary.crashes, 1, "{seed} {options}"),
-                Err(failure) => failures.push((options, failure)),
-            }
+fn all_hold(worlds: &[Kept]) {
+    let mut failures: Vec<(&Options, Box<Failure>)> = Vec::new();
+    for (Kept { seed, options }, done) in run_all(worlds) {
+        match done {
+            Ok(summary) => assert_eq!(summary.crashes, 1, "{seed} {options}"),
+            Err(failure) => failures.push((options, failure)),
         }
-        failures
-    };
-    let failures: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("a world does not panic"))
-            .collect()
-    });
+    }
     if let Some((options, failure)) = failures.first() {
         let text = report(options, failure);
         panic!(
