@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 
 mod inventory;
 mod policy;
+mod power;
 
-pub use inventory::{
-    DriverConfig, Image, LoadedInventory, SledPower, load_inventory, parse_inventory,
-};
+pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
+pub use power::DriverConfig;
 
 /// Why configuration is refused. The message is complete for people.
 #[derive(Debug, thiserror::Error)]

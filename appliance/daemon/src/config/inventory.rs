@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read, Seek},
-    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -13,12 +12,12 @@ use control::{BootImage, Inventory, PoolSpec, Scope, SledSpec};
 use messages::{Assurance, Digest, ImageRef, Mac};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use super::{
     Config, ConfigError, parse_toml,
     policy::{self, WireCircuit, WirePolicy, WireWarm},
-    read_secret, read_text,
+    power::{self, DriverConfig, WirePower},
+    read_text,
 };
 
 /// A netboot image: what a pool's sleds boot, and what their jobs run in.
@@ -68,22 +67,6 @@ pub struct SledPower {
     pub sled: String,
     /// Its driver.
     pub driver: DriverConfig,
-}
-
-/// A power driver's settings.
-#[derive(Debug)]
-pub enum DriverConfig {
-    /// A BMC that speaks IPMI 2.0.
-    Ipmi {
-        /// Where it listens.
-        address: SocketAddr,
-        /// User.
-        username: String,
-        /// Its password.
-        password: Zeroizing<Vec<u8>>,
-        /// Cipher suite, 3 or 17.
-        cipher: u8,
-    },
 }
 
 /// A checked inventory, and what only the shells need of it.
@@ -156,16 +139,6 @@ struct WireSled {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WirePower {
-    driver: String,
-    address: String,
-    username: String,
-    password_path: PathBuf,
-    cipher: Option<u8>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WireImage {
     name: String,
     kernel: PathBuf,
@@ -229,7 +202,13 @@ pub fn parse_inventory(
             );
             ConfigError::value(file, key.as_str(), message)
         })?;
-        let driver = check_power(config, file, &base, &key, sled.power)?;
+        let place = power::Place {
+            config,
+            file,
+            base: &base,
+            key: &key,
+        };
+        let driver = place.check(sled.power)?;
         power.push(SledPower {
             sled: sled.name.clone(),
             driver,
@@ -396,68 +375,5 @@ fn check_pool(
         max_runtime_s,
         min_assurance,
         policy,
-    })
-}
-
-fn check_power(
-    config: &Config,
-    file: &Path,
-    base: &Path,
-    key: &str,
-    wire: WirePower,
-) -> Result<DriverConfig, ConfigError> {
-    if wire.driver != "ipmi" {
-        let message = format!(
-            "power.driver \"{}\" is not available in this release: use \"ipmi\"",
-            wire.driver
-        );
-        return Err(ConfigError::value(file, key, message));
-    }
-    let cipher = wire.cipher.unwrap_or(17);
-    if cipher != 3 && cipher != 17 {
-        let message = format!(
-            "power.cipher {cipher} is refused: 17 is the default, 3 is for old BMCs, all others are weak"
-        );
-        return Err(ConfigError::value(file, key, message));
-    }
-    let with_port = if wire.address.contains(':') {
-        wire.address.clone()
-    } else {
-        format!("{}:623", wire.address)
-    };
-    let address: SocketAddr = with_port.parse().map_err(|_| {
-        let message = format!(
-            "power.address \"{}\" is not ADDRESS or ADDRESS:PORT",
-            wire.address
-        );
-        ConfigError::value(file, key, message)
-    })?;
-    if let (Some(dhcp), std::net::IpAddr::V4(bmc)) = (&config.dhcp, address.ip())
-        && (dhcp.first..=dhcp.last).contains(&bmc)
-    {
-        let message = format!(
-            "power.address {bmc} overlaps dhcp.range {}-{}: a sled could be given the BMC's address; move one of them",
-            dhcp.first, dhcp.last
-        );
-        return Err(ConfigError::value(file, key, message));
-    }
-    let password = read_secret(
-        file,
-        &format!("{key} power.password_path"),
-        &base.join(wire.password_path),
-    )?;
-    if let Err(error) = protocols::rmcp::Username::new(&wire.username) {
-        let message = format!("power.username cannot be used: {error}");
-        return Err(ConfigError::value(file, key, message));
-    }
-    if password.is_empty() || password.len() > 20 {
-        let message = "power.password_path names a password that is not 1 to 20 bytes long: IPMI 2.0 allows no other";
-        return Err(ConfigError::value(file, key, message));
-    }
-    Ok(DriverConfig::Ipmi {
-        address,
-        username: wire.username,
-        password,
-        cipher,
     })
 }

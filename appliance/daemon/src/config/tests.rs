@@ -251,7 +251,11 @@ fn bad_inventories_are_refused() {
         "10.77.0.60:623",
         &["overlaps dhcp.range", "10.77.0.60"],
     );
-    check_inventory("\"ipmi\"", "\"magic\"", &["power.driver", "ipmi"]);
+    check_inventory(
+        "\"ipmi\"",
+        "\"magic\"",
+        &["inventory.toml:19:", "magic", "expected `ipmi`"],
+    );
     check_inventory(
         "name = \"sled-01\"",
         "name = \"Sled_1\"",

@@ -12,34 +12,38 @@ use super::switch::ErrorKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     sled: Option<String>,
-    bmc: Option<SocketAddr>,
+    by: String,
 }
 
 impl Target {
+    /// Power that `by` switches, such as `BMC 10.78.0.11:623`.
+    #[must_use]
+    pub fn new(by: impl Into<String>, sled: Option<String>) -> Self {
+        Self {
+            sled,
+            by: by.into(),
+        }
+    }
+
     /// The BMC at `address`, of `sled` if that is known.
     #[must_use]
     pub fn bmc(address: SocketAddr, sled: Option<String>) -> Self {
-        Self {
-            sled,
-            bmc: Some(address),
-        }
+        Self::new(format!("BMC {address}"), sled)
     }
 
     /// A switch on this machine.
     #[must_use]
     pub fn switch(sled: Option<String>) -> Self {
-        Self { sled, bmc: None }
+        Self::new("local switch", sled)
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.sled, self.bmc) {
-            (Some(sled), Some(bmc)) => write!(f, "sled {sled}, BMC {bmc}"),
-            (Some(sled), None) => write!(f, "sled {sled}, local switch"),
-            (None, Some(bmc)) => write!(f, "BMC {bmc}"),
-            (None, None) => f.write_str("local switch"),
+        if let Some(sled) = &self.sled {
+            write!(f, "sled {sled}, ")?;
         }
+        f.write_str(&self.by)
     }
 }
 

@@ -1,0 +1,122 @@
+//! `power = { driver = … }` of a sled.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigError, read_secret};
+
+/// A power driver's settings.
+#[derive(Debug)]
+pub enum DriverConfig {
+    /// A BMC that speaks IPMI 2.0.
+    Ipmi {
+        /// Where it listens.
+        address: SocketAddr,
+        /// User.
+        username: String,
+        /// Its password.
+        password: Zeroizing<Vec<u8>>,
+        /// Cipher suite, 3 or 17.
+        cipher: u8,
+    },
+}
+
+/// The keys of each driver.
+#[derive(Deserialize)]
+#[serde(tag = "driver", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum WirePower {
+    Ipmi(WireIpmi),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireIpmi {
+    address: String,
+    username: String,
+    password_path: PathBuf,
+    cipher: Option<u8>,
+}
+
+/// Whose power settings are checked.
+pub(super) struct Place<'a> {
+    pub(super) config: &'a Config,
+    /// The file that is named in messages.
+    pub(super) file: &'a Path,
+    /// The folder that paths are relative to.
+    pub(super) base: &'a Path,
+    /// The sled, as messages name it.
+    pub(super) key: &'a str,
+}
+
+impl Place<'_> {
+    /// Checks the settings of any driver.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(super) fn check(&self, wire: WirePower) -> Result<DriverConfig, ConfigError> {
+        match wire {
+            WirePower::Ipmi(wire) => self.check_ipmi(wire),
+        }
+    }
+
+    fn check_ipmi(&self, wire: WireIpmi) -> Result<DriverConfig, ConfigError> {
+        let cipher = wire.cipher.unwrap_or(17);
+        if cipher != 3 && cipher != 17 {
+            let message = format!(
+                "power.cipher {cipher} is refused: 17 is the default, 3 is for old BMCs, all others are weak"
+            );
+            return Err(self.wrong(message));
+        }
+        let with_port = if wire.address.contains(':') {
+            wire.address.clone()
+        } else {
+            format!("{}:623", wire.address)
+        };
+        let address: SocketAddr = with_port.parse().map_err(|_| {
+            self.wrong(format!(
+                "power.address \"{}\" is not ADDRESS or ADDRESS:PORT",
+                wire.address
+            ))
+        })?;
+        self.check_outside_dhcp("power.address", address.ip())?;
+        let password = self.password(&wire.password_path)?;
+        if let Err(error) = protocols::rmcp::Username::new(&wire.username) {
+            return Err(self.wrong(format!("power.username cannot be used: {error}")));
+        }
+        if password.is_empty() || password.len() > 20 {
+            let message = "power.password_path names a password that is not 1 to 20 bytes long: IPMI 2.0 allows no other";
+            return Err(self.wrong(message));
+        }
+        Ok(DriverConfig::Ipmi {
+            address,
+            username: wire.username,
+            password,
+            cipher,
+        })
+    }
+
+    fn password(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        let key = format!("{} power.password_path", self.key);
+        read_secret(self.file, &key, &self.base.join(path))
+    }
+
+    /// A BMC's address must be none that a sled could be given.
+    fn check_outside_dhcp(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
+        if let (Some(dhcp), IpAddr::V4(bmc)) = (&self.config.dhcp, address)
+            && (dhcp.first..=dhcp.last).contains(&bmc)
+        {
+            return Err(self.wrong(format!(
+                "{key} {bmc} overlaps dhcp.range {}-{}: a sled could be given the BMC's address; move one of them",
+                dhcp.first, dhcp.last
+            )));
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError::value(self.file, self.key, message)
+    }
+}
