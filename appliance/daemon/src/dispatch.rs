@@ -20,10 +20,10 @@ use crate::{
     agents::Wakers,
     engine::{Clock, Dispatch, Engine, report},
     github::{DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, JitRequest},
+    intake::job_report,
     keys::ReceiptKey,
     power::{Driver, PowerError, PowerErrorKind, PowerReading, Switched},
     vault::Vault,
-    webhook::job_report,
 };
 
 /// Commands that may wait for one sled's driver.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 mod auth;
+mod deliveries;
 mod endpoint;
 mod error;
 mod flight;
@@ -25,6 +26,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use deliveries::{Cursor, HookConfig, LogEntry, LogPage, LoggedDelivery};
 pub use error::{ErrorKind, GithubError, NetworkFault, StatusError};
 pub use runners::{
     DEFAULT_RUNNER_GROUP, JitRequest, JitRunner, RunnerDownload, RunnerStatus, RunnerSummary,
@@ -225,6 +227,46 @@ impl GithubClient {
             auth.installation(&scope)
         })
         .await
+    }
+
+    /// A page of the App's delivery log: the newest hundred entries, or those
+    /// at a cursor.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn deliveries(&self, at: Option<Cursor>) -> Result<LogPage, GithubError> {
+        self.run("list deliveries", move |auth| {
+            deliveries::list(auth, at.as_ref())
+        })
+        .await
+    }
+
+    /// One attempt in the delivery log, with its payload; `None` when the log
+    /// does not hold it (any more).
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn find_delivery(&self, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
+        self.run("look up delivery", move |auth| deliveries::find(auth, id))
+            .await
+    }
+
+    /// Asks GitHub to send a delivery once more, under its old GUID.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn redeliver(&self, id: u64) -> Result<(), GithubError> {
+        self.run("redeliver", move |auth| deliveries::redeliver(auth, id))
+            .await
+    }
+
+    /// Where the App's webhook points.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn hook_config(&self) -> Result<HookConfig, GithubError> {
+        self.run("read webhook settings", deliveries::hook_config)
+            .await
     }
 
     /// Takes no more requests and returns when the accepted ones have ended;

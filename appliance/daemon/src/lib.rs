@@ -5,6 +5,7 @@
 //! | [`engine`] | steps events, commits, answers, dispatches | decides |
 //! | [`store`] | keeps rows in redb | knows what they mean |
 //! | [`webhook`] | verifies deliveries | parses before it verified |
+//! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
 //! | [`power`] | turns sleds on and off | assumes a state |
 //! | [`netboot`] | serves DHCP, TFTP, boot files | says who may boot |
@@ -22,6 +23,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod github;
 pub mod http;
+pub mod intake;
 pub mod keys;
 pub mod lease_keeper;
 pub mod netboot;

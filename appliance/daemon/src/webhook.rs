@@ -14,15 +14,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use control::{DeliveryResult, Event, Hook, JobReport, Labels, Reply, Source};
+use control::{DeliveryResult, Source};
 use http_body_util::BodyExt;
 use hyper::{
     Method, Request, StatusCode,
     body::{Bytes, Incoming},
     header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
 };
-use messages::{DeliveryKey, HubId, RunnerId};
-use sha2::{Digest, Sha256};
+use messages::HubId;
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -31,9 +30,10 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    engine::{Engine, EngineError},
+    engine::Engine,
     http::{Answer, Connections, Shutdown, json, serve_connection, text},
-    payload::{self, JobAction, JobPayload, Payload},
+    intake::{self, Delivery, NotTaken},
+    payload::PayloadError,
 };
 
 /// GitHub caps payloads at 25 MB (GitHub docs, "Webhook events and payloads").
@@ -63,9 +63,6 @@ const CONNECTIONS: Connections = Connections {
     most: 1024,
     per_peer: 1024,
 };
-
-/// Longest delivery id that is looked at, in bytes. A GUID has 36.
-const MAX_DELIVERY_ID: usize = 128;
 
 /// One App's way in.
 pub struct Hub {
@@ -186,24 +183,17 @@ impl Webhook {
             .map_err(|_| Refusal::BadSignature)?;
         let id = header("x-github-delivery").ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
         let event = header("x-github-event").ok_or(Refusal::MissingHeader("X-GitHub-Event"))?;
-        let key = delivery_key(id).ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
-        let payload = payload::parse(event, &body.bytes).map_err(Refusal::Payload)?;
+        let key = intake::delivery_key(id).ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
+        let hook = intake::read(event, &body.bytes)?;
         drop(body);
-        let hook = hook(payload);
-        let event = Event::Delivery {
+        let delivery = Delivery {
+            id,
             key,
             hub: hub.id,
             source: Source::Tunnel,
             hook,
         };
-        match self.engine.submit(event).await {
-            Ok(Reply::Delivery(DeliveryResult::Full)) => Err(Refusal::Full),
-            Ok(Reply::Delivery(result)) => {
-                tracing::info!(delivery = id, result = result.as_str(), "delivery");
-                Ok(result)
-            }
-            Ok(_) | Err(EngineError::NotStored | EngineError::Stopped) => Err(Refusal::NotStored),
-        }
+        Ok(intake::submit(&self.engine, delivery).await?)
     }
 
     /// Reads a body within its deadline. Bytes are charged as they arrive, not
@@ -264,8 +254,8 @@ enum Refusal {
     BadSignature,
     #[error("header {0} is missing or unreadable")]
     MissingHeader(&'static str),
-    #[error("{0}")]
-    Payload(payload::PayloadError),
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
     #[error("the body is larger than 25 MB")]
     TooLarge,
     #[error("the body came too slowly")]
@@ -274,10 +264,8 @@ enum Refusal {
     Broken,
     #[error("too much is being received at once: come again")]
     Busy,
-    #[error("the queue is full: come again")]
-    Full,
-    #[error("it cannot be stored now: come again")]
-    NotStored,
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
 }
 
 impl Refusal {
@@ -287,7 +275,7 @@ impl Refusal {
             Self::MissingHeader(_) | Self::Payload(_) | Self::Broken => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy | Self::Full | Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::NotTaken(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -300,73 +288,5 @@ impl Refusal {
                 .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         answer
-    }
-}
-
-/// GitHub's GUID as a number; any other id by its hash.
-fn delivery_key(id: &str) -> Option<DeliveryKey> {
-    if id.is_empty() || id.len() > MAX_DELIVERY_ID {
-        return None;
-    }
-    let digits: String = id.chars().filter(|c| *c != '-').collect();
-    if id.len() == 36
-        && digits.len() == 32
-        && let Ok(number) = u128::from_str_radix(&digits, 16)
-    {
-        return Some(DeliveryKey(number));
-    }
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(id.as_bytes())[..16]);
-    Some(DeliveryKey(u128::from_be_bytes(bytes)))
-}
-
-fn hook(payload: Payload) -> Hook {
-    match payload {
-        Payload::Ping => Hook::Ping,
-        Payload::Other => Hook::Other,
-        Payload::WorkflowJob(job) => Hook::Job(Box::new(job_report(&job))),
-    }
-}
-
-/// GitHub's words in those of the core.
-pub(crate) fn job_report(job: &JobPayload) -> JobReport {
-    // A queued job may carry the runner of an earlier attempt.
-    let runs = matches!(job.action, JobAction::InProgress | JobAction::Completed);
-    let runner = job.runner_id.filter(|_| runs).map(|id| {
-        (
-            RunnerId(id),
-            job.runner_name.as_deref().unwrap_or("(unnamed)").into(),
-        )
-    });
-    JobReport {
-        number: job.job_id,
-        action: match job.action {
-            JobAction::Queued => control::JobAction::Queued,
-            JobAction::Waiting => control::JobAction::Waiting,
-            JobAction::InProgress => control::JobAction::InProgress,
-            JobAction::Completed => control::JobAction::Completed,
-        },
-        repository: job.repository.as_str().into(),
-        name: job.name.as_str().into(),
-        workflow: job.workflow_name.as_deref().unwrap_or_default().into(),
-        run_id: job.run_id,
-        run_attempt: job.run_attempt,
-        labels: Labels::new(job.labels.iter().map(String::as_str)),
-        runner,
-        conclusion: job.conclusion.as_deref().map(Into::into),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delivery_ids_are_told_apart() {
-        let guid = delivery_key("72d3162e-cc78-11e3-81ab-4c9367dc0958").unwrap();
-        assert_eq!(guid, DeliveryKey(0x72d3_162e_cc78_11e3_81ab_4c93_67dc_0958));
-        assert_ne!(delivery_key("one"), delivery_key("two"));
-        assert_eq!(delivery_key(""), None);
-        assert_eq!(delivery_key(&"x".repeat(129)), None);
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use rustls::CertificateError;
 use ureq::http::Request;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use ureq::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LINK, RETRY_AFTER,
+};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
@@ -92,6 +94,8 @@ pub(super) struct Answer {
     pub(super) rate_remaining: Option<u64>,
     /// When the rate limit resets, in Unix seconds.
     pub(super) rate_reset_s: Option<u64>,
+    /// Where the other pages of a list are (RFC 8288).
+    pub(super) link: Option<String>,
 }
 
 /// Sends calls below one `api_url`.
@@ -206,6 +210,10 @@ impl Http {
             retry_after_s: number(headers, RETRY_AFTER.as_str()),
             rate_remaining: number(headers, "x-ratelimit-remaining"),
             rate_reset_s: number(headers, "x-ratelimit-reset"),
+            link: headers
+                .get(LINK)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
         })
     }
 

@@ -2,6 +2,7 @@
 //! a clock that the tests set.
 
 mod auth;
+mod deliveries;
 mod jwt;
 mod runners;
 mod server;

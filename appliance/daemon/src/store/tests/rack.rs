@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::{
     config::{load_config, load_inventory},
+    intake::job_report,
     payload::{self, Payload},
-    webhook::job_report,
 };
 
 pub(super) const APPLIANCE: ApplianceId = ApplianceId([0xa1; 4]);
