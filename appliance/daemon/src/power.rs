@@ -5,9 +5,11 @@
 //! assumes. It switches nothing when it is made or dropped, and it decides
 //! nothing: when to switch is `control`'s business.
 
+pub mod button;
 mod error;
 pub mod ipmi;
 pub mod relay;
+pub mod sense;
 pub mod switch;
 
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use std::time::Duration;
 pub use error::{PowerError, PowerErrorKind, Target};
 pub use ipmi::{IpmiClient, IpmiConfig, Patience};
 use protocols::rmcp::Firmware;
+pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};
 
 /// No local switch takes longer, even behind an I2C expander.
@@ -31,16 +34,6 @@ pub enum PowerReading {
     Off,
     /// The driver has no way to see.
     Unknown,
-}
-
-/// What a wish for on or off came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switched {
-    /// It was so before; nothing was sent.
-    AlreadySo,
-    /// The command was given and accepted. Whether it took effect is for
-    /// [`Driver::read`] to say.
-    Commanded,
 }
 
 /// What is known of a forced network boot after it was set.
@@ -254,11 +247,7 @@ impl SwitchFault {
 
 impl<S: PowerSwitch + Send> Erased for S {
     fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault> {
-        if self.commanded() == Some(power) {
-            return Ok(Switched::AlreadySo);
-        }
-        PowerSwitch::set_power(self, power).map_err(|error| SwitchFault::of(&error))?;
-        Ok(Switched::Commanded)
+        PowerSwitch::set_power(self, power).map_err(|error| SwitchFault::of(&error))
     }
 
     fn sense(&mut self) -> Result<Sensed, SwitchFault> {

@@ -5,78 +5,12 @@
 //! dropped. Linux guarantees a line's level only while its file descriptor is
 //! open (GPIO v2 uAPI), so whoever owns the pin must outlive restarts.
 
-use core::convert::Infallible;
 use core::fmt;
 
-use embedded_hal::digital::{InputPin, OutputPin, PinState, StatefulOutputPin};
+use embedded_hal::digital::{OutputPin, StatefulOutputPin};
 
-use super::switch::{Error, ErrorKind, ErrorType, Power, PowerSwitch, Sensed};
-
-/// The level that means "on".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Active {
-    /// High is on.
-    High,
-    /// Low is on.
-    Low,
-}
-
-impl Active {
-    fn level(self, power: Power) -> PinState {
-        PinState::from((self == Self::High) == (power == Power::On))
-    }
-
-    fn is_on(self, high: bool) -> bool {
-        high == (self == Self::High)
-    }
-}
-
-/// Where a sled's real power state can be seen.
-pub trait SenseLine {
-    /// Error of reading it.
-    type Error: fmt::Debug;
-
-    /// What it says.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    fn sense(&mut self) -> Result<Sensed, Self::Error>;
-}
-
-/// No sense line: the state is unknown.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSense;
-
-impl SenseLine for NoSense {
-    type Error = Infallible;
-
-    fn sense(&mut self) -> Result<Sensed, Infallible> {
-        Ok(Sensed::Unknown)
-    }
-}
-
-/// A sense line on an input pin.
-#[derive(Debug)]
-pub struct SensePin<I> {
-    pin: I,
-    active: Active,
-}
-
-impl<I> SensePin<I> {
-    /// A line on `pin` that says "on" at level `active`.
-    pub fn new(pin: I, active: Active) -> Self {
-        Self { pin, active }
-    }
-}
-
-impl<I: InputPin> SenseLine for SensePin<I> {
-    type Error = I::Error;
-
-    fn sense(&mut self) -> Result<Sensed, I::Error> {
-        let on = self.active.is_on(self.pin.is_high()?);
-        Ok(if on { Sensed::On } else { Sensed::Off })
-    }
-}
+use super::sense::{Active, NoSense, SenseLine};
+use super::switch::{Error, ErrorKind, ErrorType, Power, PowerSwitch, Sensed, Switched};
 
 /// An error of a relay with pin error `P` and sense error `S`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +76,9 @@ impl<P: OutputPin, S: SenseLine> ErrorType for Relay<P, S> {
 }
 
 impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
-    fn set_power(&mut self, power: Power) -> Result<(), Self::Error> {
+    fn set_power(&mut self, power: Power) -> Result<Switched, Self::Error> {
         if self.commanded == Some(power) {
-            return Ok(());
+            return Ok(Switched::AlreadySo);
         }
         // Unknown until the pin has said yes: an error may come after the
         // level has changed.
@@ -153,7 +87,7 @@ impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
             .set_state(self.active.level(power))
             .map_err(RelayError::Drive)?;
         self.commanded = Some(power);
-        Ok(())
+        Ok(Switched::Commanded)
     }
 
     fn commanded(&self) -> Option<Power> {
@@ -170,6 +104,7 @@ mod tests {
     use embedded_hal_mock::eh1::MockError;
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
 
+    use super::super::sense::SensePin;
     use super::*;
 
     /// Carries out `commands`; the pin must see exactly `levels`, from before

@@ -14,6 +14,16 @@ pub enum Power {
     Off,
 }
 
+/// What a wish for on or off came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switched {
+    /// It was so before; nothing was sent.
+    AlreadySo,
+    /// The command was given and accepted. Whether it took effect is for
+    /// sensing to say.
+    Commanded,
+}
+
 /// What a sense line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sensed {
@@ -72,12 +82,12 @@ impl<T: ErrorType + ?Sized> ErrorType for &mut T {
 
 /// A switch for one sled's power.
 pub trait PowerSwitch: ErrorType {
-    /// Drives the switch to `power`. When it was last driven there already,
-    /// nothing moves: not even an edge to the same level.
+    /// Drives the switch to `power`. When it is there already, nothing moves:
+    /// not even an edge to the same level.
     ///
     /// # Errors
     /// When it cannot be driven; what was commanded is then unknown.
-    fn set_power(&mut self, power: Power) -> Result<(), Self::Error>;
+    fn set_power(&mut self, power: Power) -> Result<Switched, Self::Error>;
 
     /// What the switch was last driven to, if that is known.
     fn commanded(&self) -> Option<Power>;
@@ -90,7 +100,7 @@ pub trait PowerSwitch: ErrorType {
 }
 
 impl<T: PowerSwitch + ?Sized> PowerSwitch for &mut T {
-    fn set_power(&mut self, power: Power) -> Result<(), Self::Error> {
+    fn set_power(&mut self, power: Power) -> Result<Switched, Self::Error> {
         T::set_power(self, power)
     }
 

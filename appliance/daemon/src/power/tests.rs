@@ -9,7 +9,8 @@ use protocols::rmcp::{
     RmcpStatus, SessionError, Stage,
 };
 
-use super::relay::{Active, NoSense, Relay, SensePin};
+use super::relay::Relay;
+use super::sense::{Active, NoSense, SensePin};
 use super::*;
 
 fn local<S: PowerSwitch + Send + 'static>(switch: S) -> Driver {
