@@ -36,6 +36,7 @@ use crate::{
     keys::ReceiptKey,
     page,
     store::Store,
+    ways::{Ways, WaysView},
 };
 
 /// Each open page holds one connection or two.
@@ -105,6 +106,16 @@ pub struct Admin {
     /// for any of its addresses on any interface, so binding to the admin
     /// network's address alone does not keep sleds out.
     pub sled_network: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// How deliveries come in.
+    pub ways: Ways,
+}
+
+/// The whole appliance in one answer.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    core: control::StatusView,
+    ways: WaysView,
 }
 
 /// Whether a peer is in this network.
@@ -203,7 +214,11 @@ impl Admin {
                     .engine
                     .query(move |state, now| state.status(now, limit))
                     .await;
-                view.map_or_else(stopping, |view| json(StatusCode::OK, &view))
+                let whole = view.map(|core| Status {
+                    core,
+                    ways: self.ways.view(),
+                });
+                whole.map_or_else(stopping, |whole| json(StatusCode::OK, &whole))
             }
             ["jobs"] => {
                 let view = self

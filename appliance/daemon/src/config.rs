@@ -18,9 +18,14 @@ use zeroize::Zeroizing;
 mod inventory;
 mod policy;
 mod power;
+mod tunnel;
 
 pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
 pub use power::DriverConfig;
+
+pub use tunnel::{Tunnel, Way};
+
+use tunnel::{WireTunnel, check_tunnel};
 
 /// Why configuration is refused. The message is complete for people.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +81,8 @@ pub struct Config {
     pub dhcp: Option<Dhcp>,
     /// One per GitHub App.
     pub github: Vec<Github>,
+    /// How deliveries come in.
+    pub tunnel: Tunnel,
     /// Deadlines and bounds.
     pub limits: Limits,
 }
@@ -181,12 +188,6 @@ struct WireGithub {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireTunnel {
-    kind: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WireDeadlines {
     power_on_s: Option<u64>,
     netboot_s: Option<u64>,
@@ -206,15 +207,7 @@ struct WireDeadlines {
 pub fn load_config(file: &Path) -> Result<Config, ConfigError> {
     let text = read_text(file)?;
     let wire: WireConfig = parse_toml(file, &text)?;
-    if let Some(tunnel) = &wire.tunnel
-        && tunnel.kind != "direct"
-    {
-        let message = format!(
-            "\"{}\" is not available in this release: use \"direct\" and run the tunnel program as a service of its own",
-            tunnel.kind
-        );
-        return Err(ConfigError::value(file, "tunnel.kind", message));
-    }
+    let tunnel = check_tunnel(file, wire.tunnel)?;
     let base = file.parent().unwrap_or_else(|| Path::new("."));
     let server = check_server(file, base, wire.server)?;
     let dhcp = wire
@@ -248,6 +241,7 @@ pub fn load_config(file: &Path) -> Result<Config, ConfigError> {
         server,
         dhcp,
         github,
+        tunnel,
         limits,
     })
 }

@@ -5,6 +5,8 @@
 //! | [`engine`] | steps events, commits, answers, dispatches | decides |
 //! | [`store`] | keeps rows in redb | knows what they mean |
 //! | [`webhook`] | verifies deliveries | parses before it verified |
+//! | [`delivery_log`] | reads from GitHub's log what did not arrive | decides what it means |
+//! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
 //! | [`power`] | turns sleds on and off | assumes a state |
@@ -19,6 +21,7 @@ pub mod agents;
 pub mod boot_authority;
 pub mod cli;
 pub mod config;
+pub mod delivery_log;
 pub mod dispatch;
 pub mod engine;
 pub mod github;
@@ -31,7 +34,9 @@ pub mod page;
 pub mod payload;
 pub mod power;
 pub mod receipts;
+pub mod retry;
 pub mod serve;
 pub mod store;
 pub mod vault;
+pub mod ways;
 pub mod webhook;

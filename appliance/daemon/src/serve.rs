@@ -42,6 +42,7 @@ use crate::{
     power::{Driver, IpmiConfig},
     store::Store,
     vault::Vault,
+    ways::{App, WaysConfig},
     webhook::{Hub, Webhook},
 };
 
@@ -107,12 +108,21 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     let mut tasks = JoinSet::new();
     let webhook = Arc::new(Webhook::new(engine.clone(), numbered.hubs));
     tasks.spawn(webhook.run(listeners.webhook, shutdown.clone()));
+    let ways = WaysConfig {
+        tunnel: config.tunnel.clone(),
+        apps: numbered.apps,
+        engine: engine.clone(),
+        store: store.clone(),
+        clock,
+    };
+    let ways = ways.start(&mut tasks, &shutdown);
     let admin = Arc::new(Admin {
         engine: engine.clone(),
         store: store.clone(),
         receipts,
         logs: logs.clone(),
         sled_network: separate_sled_network(&config),
+        ways,
     });
     let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
     tasks.spawn(Arc::clone(&admin).run(listeners.admin, admin_tls, shutdown.clone()));
@@ -337,6 +347,7 @@ impl Listeners {
 struct Numbered {
     clients: BTreeMap<messages::HubId, GithubClient>,
     hubs: Vec<Hub>,
+    apps: Vec<App>,
     drivers: Vec<(messages::SledId, Driver)>,
 }
 
@@ -349,12 +360,18 @@ fn number(
     let mut numbered = Numbered {
         clients: BTreeMap::new(),
         hubs: Vec::new(),
+        apps: Vec::new(),
         drivers: Vec::new(),
     };
     for ((name, client), github) in named.into_iter().zip(&config.github) {
         let id = state
             .hub_id(&name)
             .ok_or_else(|| anyhow::anyhow!("github \"{name}\": the core has no number for it"))?;
+        numbered.apps.push(App {
+            hub: id,
+            api_url: github.api_url.clone(),
+            client: client.clone(),
+        });
         numbered.clients.insert(id, client);
         numbered.hubs.push(Hub {
             id,

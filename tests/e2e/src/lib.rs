@@ -5,6 +5,7 @@
 
 mod delivery;
 mod http;
+mod hub;
 mod image;
 mod standalone;
 
@@ -17,6 +18,7 @@ use musher_lab::SledConfig;
 
 pub use delivery::workflow_job;
 pub use http::{Answer, Request, exchange, send_slowly, sign};
+pub use hub::Hub;
 pub use image::holds;
 pub use standalone::{Standalone, program, secret};
 

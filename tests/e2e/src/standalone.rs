@@ -90,6 +90,17 @@ impl Standalone {
         self.folder.path()
     }
 
+    /// Lets it ask this stand-in, and adds `[tunnel]` or other lines.
+    ///
+    /// # Errors
+    /// The configuration cannot be written.
+    pub fn configure(&self, api: SocketAddr, lines: &str) -> Result<()> {
+        let file = self.dir().join("musher.toml");
+        let text = fs::read_to_string(&file).context("read musher.toml")?;
+        let text = text.replace("http://127.0.0.1:9\"", &format!("http://{api}\""));
+        fs::write(file, format!("{text}\n{lines}\n")).context("write musher.toml")
+    }
+
     /// Where deliveries are taken.
     #[must_use]
     pub fn webhook(&self) -> SocketAddr {

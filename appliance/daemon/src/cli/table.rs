@@ -146,11 +146,36 @@ pub(super) fn status(value: &Value) -> String {
         cell(&value["queued"]),
         cell(&value["receipts"])
     );
+    out.push_str(&ways(&value["ways"]));
     out.push_str(&pools(&value["pools"]));
     out.push('\n');
     out.push_str(&sleds(&value["sleds"]));
     out.push('\n');
     out.push_str(&jobs(&value["jobs"]));
+    out
+}
+
+/// How deliveries come in: a line for what works, one for what does not.
+fn ways(value: &Value) -> String {
+    let mut out = format!("deliveries: {}\n", cell(&value["kind"]));
+    for log in items(&value["delivery_log"]) {
+        let github = cell(&log["github"]);
+        let _ = writeln!(
+            out,
+            "delivery log of {github}: {} taken, {} passed over{}",
+            cell(&log["taken"]),
+            cell(&log["passed_over"]),
+            if log["backlog"] == true {
+                ", still reading back"
+            } else {
+                ""
+            }
+        );
+        if !log["problem"].is_null() {
+            let _ = writeln!(out, "delivery log of {github}: {}", cell(&log["problem"]));
+        }
+    }
+    out.push('\n');
     out
 }
 

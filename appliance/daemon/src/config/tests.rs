@@ -192,8 +192,18 @@ fn bad_configurations_are_refused() {
     );
     check_config(
         "[[github]]",
-        "[tunnel]\nkind = \"smee\"\n[[github]]",
-        &["tunnel.kind", "direct"],
+        "[tunnel]\nkind = \"carrier pigeon\"\n[[github]]",
+        &["tunnel.kind", "direct", "pull"],
+    );
+    check_config(
+        "[[github]]",
+        "[tunnel]\nkind = \"pull\"\npoll_s = 0\n[[github]]",
+        &["tunnel.poll_s", "between"],
+    );
+    check_config(
+        "[[github]]",
+        "[tunnel]\nkind = \"pull\"\nurl = \"https://smee.io/x\"\n[[github]]",
+        &["url"],
     );
     check_config(
         "name = \"main\"",

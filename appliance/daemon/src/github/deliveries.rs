@@ -63,6 +63,13 @@ pub struct LogPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
+#[cfg(test)]
+impl From<&str> for Cursor {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 /// A delivery with what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedDelivery {
