@@ -10,11 +10,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::GithubClient;
-use super::answer::Answer;
-use super::api::{Api, parse, time_ms};
+use super::auth::{Auth, parse};
 use super::error::{ErrorKind, GithubError};
-use super::http::Call;
+use super::http::{Answer, Call, Method};
 
 /// Entries asked for at once: the most that GitHub gives.
 const PER_PAGE: usize = 100;
@@ -91,43 +89,6 @@ pub struct HookConfig {
     pub content_type: String,
 }
 
-impl GithubClient {
-    /// A page of the App's delivery log: the newest hundred entries, or those
-    /// at a cursor.
-    ///
-    /// # Errors
-    /// [`GithubError`].
-    pub async fn deliveries(&self, at: Option<Cursor>) -> Result<LogPage, GithubError> {
-        self.run("list deliveries", move |api| list(api, at.as_ref()))
-            .await
-    }
-
-    /// One attempt in the delivery log, with its payload; `None` when the log
-    /// does not hold it (any more).
-    ///
-    /// # Errors
-    /// [`GithubError`].
-    pub async fn find_delivery(&self, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
-        self.run("look up delivery", move |api| find(api, id)).await
-    }
-
-    /// Asks GitHub to send a delivery once more, under its old GUID.
-    ///
-    /// # Errors
-    /// [`GithubError`].
-    pub async fn redeliver(&self, id: u64) -> Result<(), GithubError> {
-        self.run("redeliver", move |api| redeliver(api, id)).await
-    }
-
-    /// Where the App's webhook points.
-    ///
-    /// # Errors
-    /// [`GithubError`].
-    pub async fn hook_config(&self) -> Result<HookConfig, GithubError> {
-        self.run("read webhook settings", hook_config).await
-    }
-}
-
 #[derive(Deserialize)]
 struct WireEntry {
     id: u64,
@@ -155,7 +116,9 @@ struct WireRequest<'a> {
 
 impl WireEntry {
     fn read(self, call: &Call<'_>) -> Result<LogEntry, GithubError> {
-        let delivered_at_ms = time_ms(&self.delivered_at)
+        let time: Option<jiff::Timestamp> = self.delivered_at.parse().ok();
+        let delivered_at_ms = time
+            .and_then(|time| u64::try_from(time.as_millisecond()).ok())
             .ok_or_else(|| malformed(call, "delivered_at is not a time"))?;
         Ok(LogEntry {
             id: self.id,
@@ -171,16 +134,15 @@ impl WireEntry {
 }
 
 /// A page of the log: the newest entries, or those at a cursor.
-fn list(api: Api<'_>, at: Option<&Cursor>) -> Result<LogPage, GithubError> {
+pub(super) fn list(auth: &Auth, at: Option<&Cursor>) -> Result<LogPage, GithubError> {
     // Without GitHub's own filter: `status=failure` means 400 to 599 and
     // leaves out what reached nobody.
     let mut path = format!("/app/hook/deliveries?per_page={PER_PAGE}");
     if let Some(Cursor(cursor)) = at {
         path = format!("{path}&cursor={cursor}");
     }
-    // Pull mode asks every few seconds; what did not change is not counted.
-    let call = Call::get_if_changed(&path);
-    let answer = api.as_app(&call, 200)?;
+    let call = Call::get(&path);
+    let answer = auth.as_app(&call, 200)?;
     let wire: Vec<WireEntry> = parse(&call, &answer)?;
     let entries = wire.into_iter().map(|entry| entry.read(&call));
     Ok(LogPage {
@@ -190,10 +152,10 @@ fn list(api: Api<'_>, at: Option<&Cursor>) -> Result<LogPage, GithubError> {
 }
 
 /// One delivery; `None` when the log does not hold it (any more).
-fn find(api: Api<'_>, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
+pub(super) fn find(auth: &Auth, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
     let path = format!("/app/hook/deliveries/{id}");
     let call = Call::get(&path);
-    let answer = match api.as_app(&call, 200) {
+    let answer = match auth.as_app(&call, 200) {
         Err(GithubError::Status(error)) if error.kind == ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
@@ -209,16 +171,21 @@ fn find(api: Api<'_>, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
 }
 
 /// Asks GitHub to deliver once more, under the same GUID. Sent once.
-fn redeliver(api: Api<'_>, id: u64) -> Result<(), GithubError> {
+pub(super) fn redeliver(auth: &Auth, id: u64) -> Result<(), GithubError> {
     let path = format!("/app/hook/deliveries/{id}/attempts");
-    let call = Call::once(&path, None);
-    api.as_app(&call, 202).map(drop)
+    let call = Call {
+        method: Method::Post,
+        path: &path,
+        body: None,
+        idempotent: false,
+    };
+    auth.as_app(&call, 202).map(drop)
 }
 
 /// Where the App's webhook points.
-fn hook_config(api: Api<'_>) -> Result<HookConfig, GithubError> {
+pub(super) fn hook_config(auth: &Auth) -> Result<HookConfig, GithubError> {
     let call = Call::get("/app/hook/config");
-    let answer = api.as_app(&call, 200)?;
+    let answer = auth.as_app(&call, 200)?;
     parse(&call, &answer)
 }
 
@@ -231,7 +198,7 @@ fn malformed(call: &Call<'_>, reason: &str) -> GithubError {
 }
 
 fn next(answer: &Answer) -> Option<Cursor> {
-    cursor(answer.head.link.as_deref()?)
+    cursor(answer.link.as_deref()?)
 }
 
 /// The cursor of a `Link` header's `rel="next"`. What could change the query
