@@ -16,7 +16,7 @@ use messages::{
 use crate::{
     AgentReply, Effects,
     boots::{self, Off},
-    outage,
+    holds, outage,
     rows::BootStage,
     state::State,
 };
@@ -123,7 +123,11 @@ fn hello(
             }
             state.audit(fx, "audit.boot.redeemed", Some(id), format!("key {key}"));
         }
-        BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {}
+        BootStage::Wiping
+        | BootStage::Ready
+        | BootStage::Ordered
+        | BootStage::Running
+        | BootStage::Held => {}
         BootStage::PoweringOff { .. } | BootStage::Ended => return power_off("this boot is over"),
     }
     let sled = state
@@ -132,7 +136,7 @@ fn hello(
         .and_then(|boot| state.sleds.get(boot.sled));
     Instruction::Welcome(BootPlan {
         boot: id,
-        sled: sled.map_or_else(String::new, |sled| sled.name.clone()),
+        sled: sled.map_or_else(String::new, |sled| sled.name.to_string()),
         log_limit_bytes: state.limits.log_limit_bytes,
     })
 }
@@ -149,7 +153,9 @@ fn wiped(
     };
     match boot.stage {
         BootStage::Wiping => {}
-        BootStage::Ready | BootStage::Ordered | BootStage::Running => return Instruction::Continue,
+        BootStage::Ready | BootStage::Ordered | BootStage::Running | BootStage::Held => {
+            return Instruction::Continue;
+        }
         BootStage::PoweringOn | BootStage::Netbooting => return power_off("it was not welcomed"),
         BootStage::PoweringOff { .. } | BootStage::Ended => return power_off("this boot is over"),
     }
@@ -191,7 +197,7 @@ fn poll(state: &mut State, now: Millis, id: BootId, _fx: &mut Effects) -> AgentR
         return AgentReply::Refused("this boot ticket is over");
     };
     let instruction = match boot.stage {
-        BootStage::Ready => Instruction::Wait,
+        BootStage::Ready | BootStage::Held => Instruction::Wait,
         BootStage::Ordered => {
             let Some(name) = boot.runner.as_ref().map(|runner| runner.name.clone()) else {
                 return AgentReply::Instruction {
@@ -256,7 +262,7 @@ fn accepted(
             Instruction::Continue
         }
         BootStage::Ready | BootStage::Ordered => Instruction::Discard,
-        BootStage::Running => power_off("this boot had its order"),
+        BootStage::Running | BootStage::Held => power_off("this boot had its order"),
         BootStage::Wiping | BootStage::PoweringOn | BootStage::Netbooting => {
             power_off("it was not wiped")
         }
@@ -266,7 +272,7 @@ fn accepted(
 
 fn log(state: &State, id: BootId) -> Instruction {
     match state.boots.get(id).map(|boot| &boot.stage) {
-        Some(BootStage::Running) => Instruction::Continue,
+        Some(BootStage::Running | BootStage::Held) => Instruction::Continue,
         // The last lines of a run that is ending are welcome.
         Some(BootStage::PoweringOff { .. }) => power_off("this boot is over"),
         _ => power_off("nothing runs in this boot"),
@@ -283,13 +289,25 @@ fn finished(
     let Some(boot) = state.boots.get(id) else {
         return Instruction::Continue;
     };
-    if boot.stage != BootStage::Running {
-        return Instruction::Continue;
+    match boot.stage {
+        BootStage::Running => {}
+        // Its answer got lost.
+        BootStage::Held => return Instruction::Wait,
+        BootStage::PoweringOn
+        | BootStage::Netbooting
+        | BootStage::Wiping
+        | BootStage::Ready
+        | BootStage::Ordered
+        | BootStage::PoweringOff { .. }
+        | BootStage::Ended => return Instruction::Continue,
     }
     let exit = end.exit;
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.times.finished = Some(now);
         boot.end = Some(end);
+    }
+    if holds::begin(state, now, id, exit, fx) {
+        return Instruction::Wait;
     }
     match exit {
         RunExit::Code(0) | RunExit::TimedOut => {

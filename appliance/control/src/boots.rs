@@ -13,9 +13,9 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects, StageTimes,
+    Effect, Effects, StageTimes, holds,
     index::outbox::Subject,
-    jobs, outage, power, receipts,
+    jobs, outage, power, receipts, reruns,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
     runners, schedule,
     state::State,
@@ -113,7 +113,7 @@ pub(crate) fn claim(
 
 /// Moves a boot to its next stage and arms that stage's deadline.
 pub(crate) fn enter(state: &mut State, now: Millis, id: BootId, stage: BootStage) {
-    let deadline = now.after(stage_ms(state, id, &stage));
+    let deadline = now.after(stage_ms(state, now, id, &stage));
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.stage = stage;
         boot.deadline = deadline;
@@ -121,7 +121,7 @@ pub(crate) fn enter(state: &mut State, now: Millis, id: BootId, stage: BootStage
 }
 
 /// How long a stage may take, in milliseconds.
-pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
+pub(crate) fn stage_ms(state: &State, now: Millis, id: BootId, stage: &BootStage) -> u64 {
     let limits = &state.limits;
     match stage {
         BootStage::PoweringOn => learned(state, id, |times| &times.power_on, limits.power_on_ms),
@@ -140,11 +140,15 @@ pub(crate) fn stage_ms(state: &State, id: BootId, stage: &BootStage) -> u64 {
                 limits.idle_ms
             }
         }
+        BootStage::Held => holds::stage_ms(state, now, id),
         BootStage::PoweringOff { cuts: 0 } => limits.power_off_ms,
         BootStage::PoweringOff { .. } => limits.cut_ms,
         BootStage::Ended => u64::MAX,
     }
 }
+
+/// Why a boot failed whose runner was still there at the end of its time.
+pub(crate) const RAN_TOO_LONG: &str = "the runner did not end in time";
 
 /// Boots of a sled that its deadlines are learned from.
 const LEARN_FROM: usize = 20;
@@ -216,6 +220,7 @@ pub(crate) const fn doing(stage: &BootStage) -> &'static str {
         BootStage::Ready => "is wiped and waits for a runner from GitHub",
         BootStage::Ordered => "fetches its image",
         BootStage::Running => "runs a runner that waits for a job",
+        BootStage::Held => "is held for people to look at",
         BootStage::PoweringOff { .. } => "powers off",
         BootStage::Ended => "is off",
     }
@@ -235,8 +240,9 @@ pub(crate) const fn stage_progress(stage: &BootStage) -> u32 {
         BootStage::Ready => 3,
         BootStage::Ordered => 4,
         BootStage::Running => 5,
-        BootStage::PoweringOff { .. } => 6,
-        BootStage::Ended => 7,
+        BootStage::Held => 6,
+        BootStage::PoweringOff { .. } => 7,
+        BootStage::Ended => 8,
     }
 }
 
@@ -272,30 +278,17 @@ pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &m
             );
         }
         BootStage::Running if has_job => {
-            fail(
-                state,
-                now,
-                id,
-                "the runner did not end in time",
-                Off::Cut,
-                fx,
-            );
+            fail(state, now, id, RAN_TOO_LONG, Off::Cut, fx);
         }
         BootStage::Running if ran_too_long(state, now, id) => {
-            fail(
-                state,
-                now,
-                id,
-                "the runner did not end in time",
-                Off::Cut,
-                fx,
-            );
+            fail(state, now, id, RAN_TOO_LONG, Off::Cut, fx);
         }
         // Started, and GitHub names no job: ask it before anything is cut.
         BootStage::Running => {
             enter(state, now, id, BootStage::Running);
             runners::delete(state, now, id);
         }
+        BootStage::Held => holds::end(state, now, id, fx),
         BootStage::PoweringOff { cuts } => power::cut_again(state, now, id, cuts, fx),
         BootStage::Ended => {}
     }
@@ -313,7 +306,13 @@ pub(crate) fn miss_silent_agents(state: &mut State, now: Millis, fx: &mut Effect
     for id in running {
         // After a restart the silence is counted anew.
         let heard = *state.heard.entry(id).or_insert(now);
-        if now.since(heard) >= state.limits.silent_agent_ms {
+        if now.since(heard) < state.limits.silent_agent_ms {
+            continue;
+        }
+        let held = state.boots.get(id).map(|boot| &boot.stage) == Some(&BootStage::Held);
+        if held {
+            holds::end(state, now, id, fx);
+        } else {
             let reason = "its agent was not heard for too long";
             fail(state, now, id, reason, Off::Cut, fx);
         }
@@ -371,6 +370,7 @@ pub(crate) fn fail(
         return;
     };
     let sled_id = boot.sled;
+    let heard = state.heard.get(&id).copied();
     state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
     let stage = boot.stage.clone();
     let counts = outage::failed(state, now, sled_id, &stage, fx);
@@ -389,6 +389,7 @@ pub(crate) fn fail(
         off,
         fx,
     );
+    reruns::boot_failed(state, now, id, heard, fx);
     if failures >= state.limits.failures {
         let why = format!("{failures} boots in a row failed, the last one because: {reason}");
         quarantine(state, now, sled_id, why, fx);
@@ -455,7 +456,7 @@ pub(crate) fn quarantine(
         since: now,
         reason: reason.clone(),
     });
-    let sled = Some(sled.name.clone());
+    let sled = Some(sled.name.as_ref().into());
     fx.audit.push(crate::Audit {
         name: "audit.sled.quarantine",
         sled,
@@ -466,7 +467,8 @@ pub(crate) fn quarantine(
 }
 
 /// GitHub says the boot's job is over: its runner has a little time to end.
-pub(crate) fn job_completed(state: &mut State, now: Millis, id: BootId, _fx: &mut Effects) {
+pub(crate) fn job_completed(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    holds::job_ended(state, now, id, fx);
     let deadline = now.after(state.limits.finish_ms);
     let running = state
         .boots

@@ -70,6 +70,15 @@ pub enum Effect {
         /// Chain hash of its body.
         digest: Digest,
     },
+    /// Have GitHub run a job again that its sled failed.
+    RerunJob {
+        /// The job.
+        job: JobId,
+        /// `owner/name`.
+        repository: Box<str>,
+        /// The boot that failed it.
+        boot: BootId,
+    },
 }
 
 impl Effect {
@@ -83,6 +92,7 @@ impl Effect {
             Self::DeleteRunner { .. } => "delete-runner",
             Self::LookUpJob { .. } => "look-up-job",
             Self::SignReceipt { .. } => "sign-receipt",
+            Self::RerunJob { .. } => "rerun-job",
         }
     }
 
@@ -94,7 +104,8 @@ impl Effect {
             Self::Mint { .. }
             | Self::DeleteRunner { .. }
             | Self::LookUpJob { .. }
-            | Self::SignReceipt { .. } => None,
+            | Self::SignReceipt { .. }
+            | Self::RerunJob { .. } => None,
         }
     }
 }
@@ -156,6 +167,8 @@ pub enum Outcome {
     LookedUp(Result<JobAnswer, GithubFailure>),
     /// [`Effect::SignReceipt`].
     Signed(SignatureBytes),
+    /// [`Effect::RerunJob`]. GitHub refuses until the workflow run has ended.
+    Rerun(Result<(), GithubFailure>),
     /// The driver refused an effect of an older claim.
     Stale,
 }

@@ -104,8 +104,13 @@ pub struct JobReport {
     pub run_id: u64,
     /// Attempt of the run.
     pub run_attempt: u32,
-    /// What it asks for.
+    /// What it asks for. Empty with `runs-on: { group: … }`.
     pub labels: Labels,
+    /// The runner group that GitHub names for it, if it names one. A queued job
+    /// may carry the one of an earlier attempt.
+    pub group: Option<Box<str>>,
+    /// Its repository is public: anyone's pull request may be its code.
+    pub public: bool,
     /// The runner it runs on.
     pub runner: Option<(RunnerId, Box<str>)>,
     /// GitHub's conclusion.

@@ -9,7 +9,7 @@ use crate::{
     MintScope, Pending, Pool, PoolPolicy, Power, Runner, Scope, Sled, StageTimes, Timeline,
     WarmPolicy, WarmWindow, Withheld,
     persist::Row,
-    rows::{Meta, first},
+    rows::{Meta, first, second},
     state::MetaRow,
 };
 use messages::{
@@ -180,13 +180,8 @@ fn first_inventory_rows_are_read() {
     }
 }
 
-#[test]
-fn inventory_rows() {
-    let hub = Hub {
-        name: "main".to_string(),
-    };
-    check("hub", &hub);
-    let meta = Meta {
+fn second_meta() -> second::MetaRow {
+    let meta = second::Meta {
         next_boot: BootId(1),
         next_effect: 2,
         next_hub: 3,
@@ -196,16 +191,26 @@ fn inventory_rows() {
         last_receipt: Digest([7; 32]),
         next_circuit: 8,
     };
-    let row = MetaRow {
+    second::MetaRow {
         appliance: ApplianceId([0xa, 0xb, 0xc, 0xd]),
         meta,
-    };
-    check("meta-2", &row);
-    let withheld = Withheld {
-        since: Millis(8),
-        reason: "why".to_string(),
-    };
-    let pool = Pool {
+    }
+}
+
+fn second_pool() -> second::Pool {
+    let pool = first_pool();
+    second::Pool {
+        name: pool.name,
+        hub: pool.hub,
+        scope: pool.scope,
+        labels: pool.labels,
+        image: pool.image,
+        max_runtime_s: pool.max_runtime_s,
+        min_assurance: pool.min_assurance,
+        retired: pool.retired,
+        blocked_until: pool.blocked_until,
+        refusals: pool.refusals,
+        problem: pool.problem,
         policy: PoolPolicy {
             mint_scope: MintScope::Repository,
             default: true,
@@ -228,10 +233,38 @@ fn inventory_rows() {
             },
             max_reruns: 1,
         },
-        paused: Some(withheld.clone()),
-        ..Pool::from(first_pool())
+        paused: Some(Withheld {
+            since: Millis(8),
+            reason: "why".to_string(),
+        }),
+    }
+}
+
+#[test]
+fn second_inventory_rows_are_read() {
+    reads("meta-2", &MetaRow::from(second_meta()));
+    reads("pool-2", &Pool::from(second_pool()));
+}
+
+#[test]
+fn inventory_rows() {
+    let hub = Hub {
+        name: "main".to_string(),
     };
-    check("pool-2", &pool);
+    check("hub", &hub);
+    let before = MetaRow::from(second_meta());
+    let meta = Meta {
+        first_receipt: 9,
+        exported: 10,
+        ..before.meta
+    };
+    check("meta-3", &MetaRow { meta, ..before });
+    let pool = Pool {
+        group: Some("fast".to_string()),
+        public: vec!["octo/open".to_string()],
+        ..Pool::from(second_pool())
+    };
+    check("pool-3", &pool);
     for (name, power) in powers() {
         let name = alloc::format!("sled-2-{name}");
         let sled = Sled {
@@ -305,6 +338,7 @@ fn work_rows() {
         ("boot-running", BootStage::Running),
         ("boot-powering-off", BootStage::PoweringOff { cuts: 2 }),
         ("boot-ended", BootStage::Ended),
+        ("boot-held", BootStage::Held),
     ] {
         check(name, &boot(stage));
     }
@@ -345,6 +379,11 @@ fn outbox_rows() {
         Effect::SignReceipt {
             sequence: 1,
             digest: Digest([1; 32]),
+        },
+        Effect::RerunJob {
+            job: JobId { hub, number: 77 },
+            repository: "octo/app".into(),
+            boot,
         },
     ];
     for effect in effects {

@@ -2,6 +2,7 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    format,
     string::{String, ToString},
     vec::Vec,
 };
@@ -9,7 +10,7 @@ use alloc::{
 use messages::{Assurance, BootId, CircuitId, HubId, Mac, Millis, PoolId, SledId};
 
 use crate::{
-    Duty, Effects, Labels, PoolPolicy, StageTimes,
+    Duty, Effects, Labels, MintScope, PoolPolicy, StageTimes,
     effect::Reply,
     jobs,
     rows::{Boot, BootImage, Circuit, Hub, Pool, Power, Scope, Sled},
@@ -38,6 +39,10 @@ pub struct PoolSpec {
     pub min_assurance: Assurance,
     /// How it shares its sleds.
     pub policy: PoolPolicy,
+    /// The runner group that its runners join; GitHub's default one without.
+    pub group: Option<String>,
+    /// Public repositories (`owner/name`) that it serves all the same.
+    pub public: Vec<String>,
 }
 
 /// A sled as the operator wrote it.
@@ -307,6 +312,24 @@ impl PoolSpec {
             window.from_minute >= window.to_minute || window.to_minute > 24 * 60 || window.days == 0
         }) {
             "a warm window ends before it begins, or has no day: split one over midnight in two"
+        } else if self.group.is_some()
+            && (matches!(self.scope, Scope::Repo(_)) || policy.mint_scope == MintScope::Repository)
+        {
+            "only organisations have runner groups, and its runners are registered at repositories: leave group out, or register at the organisation"
+        } else if self
+            .group
+            .as_ref()
+            .is_some_and(|group| group.trim().is_empty())
+        {
+            "its runner group has no name: name one, or leave group out"
+        } else if let Some(foreign) = self.public.iter().find(|name| !self.scope.covers(name)) {
+            return Err(InventoryError::Policy {
+                pool: self.name.clone(),
+                problem: format!(
+                    "public names {foreign}, which its scope {} does not cover: write owner/name of a repository there",
+                    self.scope
+                ),
+            });
         } else {
             return Ok(());
         };
@@ -357,6 +380,11 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
 /// prove it off, and its agent speaks by its card's address. One whose
 /// power-off was given up may go: a person will have to see to it anyway.
 fn check_claims(state: &State, inventory: &Inventory) -> Result<(), InventoryError> {
+    let declared: BTreeSet<(&str, Mac)> = inventory
+        .sleds
+        .iter()
+        .map(|spec| (spec.name.as_str(), spec.mac))
+        .collect();
     for (_, sled) in state.sleds.iter() {
         let Power::Claimed { boot } = sled.power else {
             continue;
@@ -365,12 +393,9 @@ fn check_claims(state: &State, inventory: &Inventory) -> Result<(), InventoryErr
             .boots
             .get(boot)
             .is_none_or(|boot| boot.deadline == Millis(u64::MAX));
-        let kept = inventory
-            .sleds
-            .iter()
-            .any(|spec| spec.name == sled.name && spec.mac == sled.mac);
+        let kept = declared.contains(&(sled.name.as_ref(), sled.mac));
         if !kept && !given_up && !sled.retired {
-            return Err(InventoryError::Busy(sled.name.clone()));
+            return Err(InventoryError::Busy(sled.name.to_string()));
         }
     }
     Ok(())
@@ -420,6 +445,8 @@ fn apply_pools(state: &mut State, inventory: &Inventory) {
             problem: known.and_then(|(_, pool)| pool.problem.clone()),
             policy: spec.policy.clone(),
             paused: known.and_then(|(_, pool)| pool.paused.clone()),
+            group: spec.group.clone(),
+            public: spec.public.iter().map(|name| name.to_lowercase()).collect(),
         };
         match known.map(|(id, pool)| (id, *pool == wanted)) {
             Some((_, true)) => {}
@@ -478,12 +505,17 @@ fn apply_circuits(state: &mut State, inventory: &Inventory) {
 }
 
 fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
+    let declared: BTreeSet<&str> = inventory
+        .sleds
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect();
     let ids: Vec<SledId> = state.sleds.keys().collect();
     for id in ids {
         let Some(sled) = state.sleds.get(id) else {
             continue;
         };
-        let gone = !inventory.sleds.iter().any(|spec| spec.name == sled.name);
+        let gone = !declared.contains(sled.name.as_ref());
         if gone != sled.retired
             && let Some(mut sled) = state.sleds.get_mut(id)
         {
@@ -502,13 +534,13 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
             Some(id) => {
                 let unchanged = state.sleds.get(id).is_some_and(|sled| {
                     sled.mac == spec.mac
-                        && sled.pools == pools
+                        && *sled.pools == *pools
                         && sled.circuit == circuit
                         && sled.watts == spec.watts
                 });
                 if !unchanged && let Some(mut sled) = state.sleds.get_mut(id) {
                     sled.mac = spec.mac;
-                    sled.pools = pools;
+                    sled.pools = pools.into();
                     sled.circuit = circuit;
                     sled.watts = spec.watts;
                 }
@@ -541,9 +573,9 @@ fn rewire(state: &mut State, id: SledId, circuit: Option<CircuitId>) {
 
 fn new_sled(spec: &SledSpec, pools: Vec<PoolId>, circuit: Option<CircuitId>, now: Millis) -> Sled {
     Sled {
-        name: spec.name.clone(),
+        name: spec.name.as_str().into(),
         mac: spec.mac,
-        pools,
+        pools: pools.into(),
         power: Power::Unknown {
             since: now,
             reason: "its power was not read yet".to_string(),

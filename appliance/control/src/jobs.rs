@@ -6,10 +6,10 @@ use core::cmp::Reverse;
 use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
-    DeliveryResult, Effects, JobAction, JobReport, Labels, Source, boots, explain,
+    DeliveryResult, Effect, Effects, JobAction, JobReport, Labels, Source, boots, explain,
     index::{jobs::PoolQueue, outbox::Subject},
-    outage,
-    rows::{Boot, BootStage, Conclusion, Job, JobState, Pool, Runner},
+    outage, reruns,
+    rows::{Boot, BootStage, Conclusion, Job, JobState, Pending, Pool, Runner},
     schedule,
     state::State,
 };
@@ -31,14 +31,22 @@ pub(crate) fn report(
         if report.action == JobAction::Waiting {
             return DeliveryResult::Ignored;
         }
-        let pool = known_match(state, hub, &report.repository, &report.labels);
+        let pool = match report.group.as_deref() {
+            None => known_match(state, hub, &report.repository, &report.labels),
+            group => match_pool(state, hub, &report.repository, &report.labels, group),
+        };
         if pool.is_none() && runs_here.is_none() {
             audit_no_pool(state, hub, report, fx);
+            return DeliveryResult::Ignored;
+        }
+        if runs_here.is_none() && is_stranger(state, pool, report) {
+            audit_stranger(state, id, pool, report, fx);
             return DeliveryResult::Ignored;
         }
         if report.action == JobAction::Queued && state.jobs.index().queued >= state.limits.queue {
             return DeliveryResult::Full;
         }
+        reruns::superseded(state, hub, report);
         insert(state, now, id, report, pool);
     }
     if let Some(boot) = runs_here {
@@ -155,6 +163,7 @@ pub(crate) fn finish(
     if let Some(boot) = boot {
         boots::job_completed(state, now, boot, fx);
     }
+    reruns::job_ended(state, now, id, fx);
     forget_ended(state);
 }
 
@@ -246,7 +255,7 @@ fn bind(state: &mut State, now: Millis, id: JobId, boot_id: BootId) {
 }
 
 /// Answers of [`match_pool`] that are kept: many jobs ask the same.
-const MATCHES: usize = 4096;
+const MATCHES: usize = 65_536;
 
 /// [`match_pool`], remembered until the inventory changes.
 fn known_match(state: &mut State, hub: HubId, repository: &str, labels: &Labels) -> Option<PoolId> {
@@ -255,7 +264,7 @@ fn known_match(state: &mut State, hub: HubId, repository: &str, labels: &Labels)
     if let Some(known) = known {
         return *known;
     }
-    let pool = match_pool(state, hub, repository, labels);
+    let pool = match_pool(state, hub, repository, labels, None);
     if state.matches.values().map(BTreeMap::len).sum::<usize>() >= MATCHES {
         state.matches.clear();
     }
@@ -264,21 +273,42 @@ fn known_match(state: &mut State, hub: HubId, repository: &str, labels: &Labels)
     pool
 }
 
-/// The pool that serves a job: scope covers the repository and labels hold the
-/// job's. A pool that the job names by a label goes first, then the fewest
-/// labels, the highest priority, the default one. A job that asks for nothing
-/// but `self-hosted` goes to a default pool before all others.
-fn match_pool(state: &State, hub: HubId, repository: &str, labels: &Labels) -> Option<PoolId> {
+/// The pool that serves a job: scope covers the repository, and labels hold the
+/// job's. A pool that the job names by a label goes first, then one of the
+/// runner group that GitHub names, the fewest labels, the highest priority, the
+/// default one. A job that asks for nothing but `self-hosted` goes to a default
+/// pool before all others.
+///
+/// A job that asks for a runner group alone comes without labels, and is served
+/// by pools of a group only: of the named one, or else by those that are the
+/// default, because GitHub rarely names the group of a job that waits.
+fn match_pool(
+    state: &State,
+    hub: HubId,
+    repository: &str,
+    labels: &Labels,
+    group: Option<&str>,
+) -> Option<PoolId> {
+    let in_group = |pool: &Pool| {
+        let names = pool.group.as_deref().zip(group);
+        names.is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
+    };
+    let serves = |pool: &Pool| match group {
+        _ if !labels.is_empty() => pool.labels.serve(labels),
+        Some(_) => in_group(pool),
+        None => pool.group.is_some() && pool.policy.default,
+    };
     state
         .pools
         .iter()
         .filter(|(_, pool)| !pool.retired && pool.hub == hub && pool.scope.covers(repository))
-        .filter(|(_, pool)| pool.labels.serve(labels))
+        .filter(|(_, pool)| serves(pool))
         .min_by_key(|(_, pool)| {
             let named = labels.iter().any(|label| label == pool.name);
             let anything = labels.iter().all(|label| label == "self-hosted");
             (
                 !named,
+                !in_group(pool),
                 anything && !pool.policy.default,
                 pool.labels.len(),
                 Reverse(pool.policy.priority),
@@ -287,6 +317,40 @@ fn match_pool(state: &State, hub: HubId, repository: &str, labels: &Labels) -> O
             )
         })
         .map(|(id, _)| id)
+}
+
+/// Whether the job's code may be anybody's, and its pool was not told to run it.
+fn is_stranger(state: &State, pool: Option<PoolId>, report: &JobReport) -> bool {
+    let admits = |pool: &Pool| pool.admits_public(&report.repository);
+    report.public
+        && !pool
+            .and_then(|pool| state.pools.get(pool))
+            .is_some_and(admits)
+}
+
+/// Whoever runs a public repository's workflows here should know why they wait.
+fn audit_stranger(
+    state: &mut State,
+    id: JobId,
+    pool: Option<PoolId>,
+    report: &JobReport,
+    fx: &mut Effects,
+) {
+    let pool = pool.and_then(|pool| state.pools.get(pool));
+    let detail = format!(
+        "job {} of {}: the repository is public, so anyone's pull request could run on a sled; if that is meant, name it in `public` of pool {}",
+        report.number,
+        report.repository,
+        pool.map_or("(none)", |pool| pool.name.as_str())
+    );
+    explain::note_unmatched(state, id, detail.clone());
+    fx.audit.push(crate::Audit {
+        name: "audit.job.public_refused",
+        sled: None,
+        boot: None,
+        job: Some(id),
+        detail,
+    });
 }
 
 /// A job that asks for `self-hosted` and fits nothing is somebody's mistake;
@@ -354,7 +418,11 @@ pub(crate) fn rematch(state: &mut State, now: Millis) {
             continue;
         };
         let before = job.pool;
-        let after = match_pool(state, id.hub, &job.repository, &job.labels);
+        // Which group a job without labels asked for was told once at most.
+        let group = before
+            .filter(|_| job.labels.is_empty())
+            .and_then(|pool| state.pools.get(pool)?.group.as_deref());
+        let after = match_pool(state, id.hub, &job.repository, &job.labels, group);
         if before != after {
             schedule::release_boot(state, now, id);
             if let Some(mut job) = state.jobs.get_mut(id) {
@@ -393,13 +461,17 @@ pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
 
 /// Asks GitHub how a job stands, `wait_ms` from now; once, however many ask.
 pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
-    if state.effects_about(Subject::Job(id)).next().is_some() {
+    let asked = |pending: &Pending| matches!(pending.effect, Effect::LookUpJob { .. });
+    if state
+        .effects_about(Subject::Job(id))
+        .any(|(_, pending)| asked(pending))
+    {
         return;
     }
     let Some(job) = state.jobs.get(id) else {
         return;
     };
-    let effect = crate::Effect::LookUpJob {
+    let effect = Effect::LookUpJob {
         job: id,
         repository: job.repository.as_ref().into(),
     };

@@ -39,7 +39,9 @@ impl Labels {
 
     /// The labels in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.lines()
+        // An empty text is one empty line to `split`.
+        let lines = self.0.split('\n');
+        lines.filter(|label| !label.is_empty())
     }
 
     /// How many there are.

@@ -9,7 +9,7 @@ use messages::{BootId, Millis, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Duty, Effects, InventoryError, boots, power,
+    Audit, Duty, Effects, InventoryError, boots, holds, power,
     rows::{BootStage, Power, Withheld},
     state::State,
 };
@@ -49,6 +49,19 @@ pub enum Lever {
     },
     /// Ends the boot of a sled that runs no job; its job is served elsewhere.
     CancelClaim {
+        /// The sled.
+        sled: String,
+    },
+    /// If a job of the sled fails within this time, the sled stays on until then
+    /// for people to look at.
+    Hold {
+        /// The sled.
+        sled: String,
+        /// From now on, in seconds.
+        seconds: u64,
+    },
+    /// Lifts a hold; a sled that is held powers off.
+    Unhold {
         /// The sled.
         sled: String,
     },
@@ -108,6 +121,18 @@ pub(crate) fn pull(
             state.checks.insert(id, now);
         }
         Lever::CancelClaim { sled } => cancel_claim(state, now, sled, fx)?,
+        Lever::Hold { sled, seconds } => {
+            let id = find_sled(state, sled)?;
+            let ms = seconds.saturating_mul(1000).min(holds::LONGEST_MS);
+            holds::ask_for(state, now, id, Some(now.after(ms)), fx);
+            let detail = format!("for {} s", ms / 1000);
+            audit(fx, "audit.sled.hold", Some(sled), detail);
+        }
+        Lever::Unhold { sled } => {
+            let id = find_sled(state, sled)?;
+            holds::ask_for(state, now, id, None, fx);
+            audit(fx, "audit.sled.unhold", Some(sled), String::new());
+        }
         Lever::PausePool { pool, reason } => {
             let reason = plain(reason);
             let paused = Withheld { since: now, reason };

@@ -21,6 +21,7 @@ mod event;
 mod explain;
 #[cfg(test)]
 mod golden;
+mod holds;
 mod index;
 mod interner;
 mod inventory;
@@ -36,6 +37,7 @@ mod placement;
 mod policy;
 mod power;
 mod receipts;
+mod reruns;
 mod restart;
 mod rows;
 mod runners;

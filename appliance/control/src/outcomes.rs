@@ -7,7 +7,7 @@ use messages::{EffectId, Millis};
 use crate::{
     Effect, Effects, GithubFailure, Outcome, PowerFailure, Source,
     effect::JobAnswer,
-    jobs, persist, power,
+    jobs, persist, power, reruns,
     rows::{Conclusion, Runner},
     runners,
     state::State,
@@ -100,6 +100,12 @@ pub(crate) fn settle(
                     jobs::ask_again(state, now, job);
                 }
                 JobAnswer::Gone => jobs::finish(state, now, job, Conclusion::Silent, fx),
+            }
+        }
+        (Effect::RerunJob { boot, .. }, Outcome::Rerun(result)) => {
+            match reruns::answered(state, boot, result, fx) {
+                None => drop(state.outbox.remove(id)),
+                Some(wait_ms) => retry(state, now, id, wait_ms),
             }
         }
         (Effect::SignReceipt { sequence, .. }, Outcome::Signed(signature)) => {

@@ -13,7 +13,7 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    rows::{self, first},
+    rows::{self, first, second},
     state::MetaRow,
     table::{Index, Table},
 };
@@ -188,10 +188,44 @@ macro_rules! second {
         }
     )*};
 }
-second!(
-    MetaRow: first::MetaRow,
-    rows::Pool: first::Pool,
-    rows::Sled: first::Sled
+second!(rows::Sled: first::Sled);
+
+/// A row in its third version. The first two are still read.
+#[derive(Serialize)]
+enum ThirdRef<'a, V> {
+    #[expect(dead_code, reason = "it holds the number of the first version")]
+    V1,
+    #[expect(dead_code, reason = "it holds the number of the second version")]
+    V2,
+    V3(&'a V),
+}
+
+#[derive(Deserialize)]
+enum Third<Oldest, Old, V> {
+    V1(Oldest),
+    V2(Old),
+    V3(V),
+}
+
+macro_rules! third {
+    ($($row:ty: $oldest:ty, $old:ty),*) => {$(
+        impl Row for $row {
+            fn to_bytes(&self) -> Vec<u8> {
+                encode(&ThirdRef::V3(self))
+            }
+            fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+                Ok(match decode::<Third<$oldest, $old, Self>>(bytes)? {
+                    Third::V1(row) => row.into(),
+                    Third::V2(row) => row.into(),
+                    Third::V3(row) => row,
+                })
+            }
+        }
+    )*};
+}
+third!(
+    MetaRow: first::MetaRow, second::MetaRow,
+    rows::Pool: first::Pool, second::Pool
 );
 
 /// A key with an order-preserving byte form.

@@ -11,6 +11,7 @@ use crate::{
     Effect, Effects, PowerFailure, PowerReading,
     boots::{self, Off},
     effect::PoweredOn,
+    holds,
     index::outbox::Subject,
     rows::{BootStage, Power},
     state::State,
@@ -133,7 +134,7 @@ fn forget_power(state: &mut State, now: Millis, id: SledId, why: &str, fx: &mut 
         since: now,
         reason: why.to_string(),
     };
-    let sled = Some(sled.name.clone());
+    let sled = Some(sled.name.to_string());
     fx.audit.push(crate::Audit {
         name: "audit.sled.power_unknown",
         sled,
@@ -167,6 +168,13 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
                     Off::Asked,
                     fx,
                 );
+                end_uncommanded(state, now, id, fx);
+            }
+        }
+        BootStage::Held => {
+            // An agent of an older release does not wait.
+            if is_gone(state, now, id) {
+                holds::end(state, now, id, fx);
                 end_uncommanded(state, now, id, fx);
             }
         }

@@ -26,7 +26,7 @@ pub(crate) fn make(state: &mut State, now: Millis, id: BootId, fx: &mut Effects)
         previous: state.meta().last_receipt,
         appliance: state.appliance,
         made_at: now,
-        sled: sled.name.clone(),
+        sled: sled.name.as_ref().into(),
         mac: sled.mac,
         boot: id,
         generation: boot.generation,

@@ -28,7 +28,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
         .map(|(id, boot)| (id, boot.stage.clone()))
         .collect();
     for (id, stage) in active {
-        let deadline = now.after(boots::stage_ms(state, id, &stage));
+        let deadline = now.after(boots::stage_ms(state, now, id, &stage));
         let sled = state.boots.get(id).map(|boot| Subject::Sled(boot.sled));
         let turning_on = sled.is_some_and(|sled| {
             state.effects_about(sled).any(
@@ -57,6 +57,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
             | BootStage::Netbooting
             | BootStage::Wiping
             | BootStage::Running
+            | BootStage::Held
             | BootStage::PoweringOff { .. }
             | BootStage::Ended => {}
         }

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) mod first;
+pub(crate) mod second;
 
 /// Counters and the end of the receipt chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub(crate) struct Meta {
     pub(crate) receipts: u64,
     pub(crate) last_receipt: Digest,
     pub(crate) next_circuit: u16,
+    /// The oldest receipt that is kept.
+    pub(crate) first_receipt: u64,
+    /// The newest receipt that a person has a copy of.
+    pub(crate) exported: u64,
 }
 
 /// A configured GitHub App, numbered once.
@@ -110,6 +115,20 @@ pub struct Pool {
     pub policy: PoolPolicy,
     /// A person lets it start nothing, since when and why.
     pub paused: Option<Withheld>,
+    /// The runner group that its runners join; GitHub's default one without.
+    pub group: Option<String>,
+    /// Public repositories (`owner/name`, lower case) that it serves all the same.
+    pub public: Vec<String>,
+}
+
+impl Pool {
+    /// Whether it may run a job of this repository, as far as strangers go.
+    #[must_use]
+    pub fn admits_public(&self, repository: &str) -> bool {
+        self.public
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(repository))
+    }
 }
 
 /// What we know of a sled's power and what it is doing.
@@ -147,11 +166,11 @@ pub struct Withheld {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sled {
     /// Name in the inventory.
-    pub name: String,
+    pub name: Arc<str>,
     /// Network card it boots from.
     pub mac: Mac,
     /// Pools it serves.
-    pub pools: Vec<PoolId>,
+    pub pools: Arc<[PoolId]>,
     /// Power and occupation.
     pub power: Power,
     /// Counts its claims.
@@ -305,6 +324,11 @@ pub enum BootStage {
     },
     /// Proved off.
     Ended,
+    /// Its runner ended, and a person asked to look at the sled if its job
+    /// failed: it stays on until GitHub has told how, and after a failure until
+    /// the hold expires. Between [`BootStage::Running`] and
+    /// [`BootStage::PoweringOff`]; it stands here because rows only ever append.
+    Held,
 }
 
 /// A runner registered, or about to be, for a boot.
@@ -426,7 +450,7 @@ impl Boot {
                 | BootStage::Ready
                 | BootStage::Ordered
                 | BootStage::Running => true,
-                BootStage::PoweringOff { .. } | BootStage::Ended => false,
+                BootStage::Held | BootStage::PoweringOff { .. } | BootStage::Ended => false,
             }
     }
 }

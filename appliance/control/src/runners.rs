@@ -14,6 +14,7 @@ use messages::{BootId, EffectId, Millis, PoolId, RunnerId};
 use crate::{
     Effect, Effects, GithubFailure, Labels, MintScope, Pending,
     boots::{self, Off},
+    holds,
     index::outbox::Subject,
     rows::{Boot, BootStage, Runner, Scope},
     schedule,
@@ -283,6 +284,7 @@ pub(crate) fn deleted(state: &mut State, now: Millis, id: BootId, name: &str, fx
     if idle {
         boots::call_off(state, now, id, "GitHub gave its runner no job", fx);
     }
+    holds::runner_gone(state, now, id, fx);
 }
 
 /// The order's secret is lost (we restarted): that runner is void, and the

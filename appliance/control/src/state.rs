@@ -154,6 +154,8 @@ impl State {
             receipts: 0,
             last_receipt: Digest([0; 32]),
             next_circuit: 1,
+            first_receipt: 1,
+            exported: 0,
         };
         state.meta.insert((), MetaRow { appliance, meta });
         state
@@ -484,7 +486,7 @@ impl State {
         let row = boot.and_then(|id| self.boots.get(id));
         let sled = row
             .and_then(|boot| self.sleds.get(boot.sled))
-            .map(|sled| sled.name.clone());
+            .map(|sled| sled.name.as_ref().into());
         let job = row.and_then(|boot| boot.job.or(boot.for_job));
         fx.audit.push(crate::Audit {
             name,
@@ -516,7 +518,7 @@ impl State {
     /// The name of a sled.
     #[must_use]
     pub fn sled_name(&self, id: SledId) -> Option<&str> {
-        self.sleds.get(id).map(|sled| sled.name.as_str())
+        self.sleds.get(id).map(|sled| sled.name.as_ref())
     }
 
     /// The newest claim of a sled. Drivers refuse effects of older ones.
@@ -559,6 +561,14 @@ impl State {
             .filter_map(|(_, boot)| boot.inventory.as_ref())
             .map(|seen| seen.firmware)
             .next()
+    }
+
+    /// The runner group that a boot's runner is to join, by its name; GitHub's
+    /// default one without.
+    #[must_use]
+    pub fn runner_group(&self, id: BootId) -> Option<&str> {
+        let boot = self.boots.get(id)?;
+        self.pools.get(boot.pool)?.group.as_deref()
     }
 
     /// Sleds and boots for invariant checks in simulation.

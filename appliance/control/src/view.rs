@@ -219,7 +219,7 @@ impl State {
         let (state, since, reason) = self.sled_state(sled);
         let claimed = matches!(sled.power, Power::Claimed { .. });
         SledView {
-            name: sled.name.clone(),
+            name: sled.name.to_string(),
             mac: sled.mac.to_string(),
             state,
             since,
@@ -248,6 +248,7 @@ impl State {
         if let Some(boot) = stage {
             let reason = boot.outcome.as_ref().and_then(reason_of);
             let reason = reason
+                .or_else(|| held_reason(boot))
                 .or_else(|| sled.quarantine.as_ref().map(|q| q.reason.clone()))
                 .or_else(|| Self::off_reason(sled));
             return (stage_name(&boot.stage), stage_since(boot), reason);
@@ -364,6 +365,13 @@ impl State {
     }
 }
 
+fn held_reason(boot: &Boot) -> Option<String> {
+    (boot.stage == BootStage::Held).then(|| {
+        "stays on for people to look at if its job failed: `musher sled unhold` ends that"
+            .to_string()
+    })
+}
+
 fn reason_of(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Ran => None,
@@ -378,6 +386,7 @@ const fn stage_name(stage: &BootStage) -> &'static str {
         BootStage::Wiping => "Wiping",
         BootStage::Ready | BootStage::Ordered => "Ready",
         BootStage::Running => "Running",
+        BootStage::Held => "Held",
         BootStage::PoweringOff { .. } => "PoweringOff",
         BootStage::Ended => "Off",
     }
@@ -391,7 +400,7 @@ const fn stage_since(boot: &Boot) -> Option<Millis> {
         BootStage::Wiping => times.agent,
         BootStage::Ready | BootStage::Ordered => times.ready,
         BootStage::Running => times.running,
-        BootStage::PoweringOff { .. } => times.finished,
+        BootStage::Held | BootStage::PoweringOff { .. } => times.finished,
         BootStage::Ended => times.off,
     }
 }

@@ -33,6 +33,8 @@ fn pool(name: &str, labels: &[&str], policy: PoolPolicy) -> PoolSpec {
         max_runtime_s: 3600,
         min_assurance: Assurance::Claimed,
         policy,
+        group: None,
+        public: Vec::new(),
     }
 }
 
@@ -112,6 +114,8 @@ impl Rack {
             run_id: 1,
             run_attempt: 1,
             labels: Labels::new(labels.iter().copied()),
+            group: None,
+            public: false,
             runner: None,
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
         };

@@ -134,6 +134,8 @@ pub struct Github {
     pub private_key: Zeroizing<Vec<u8>>,
     /// The webhook's secret.
     pub webhook_secret: Zeroizing<Vec<u8>>,
+    /// A classic token for enterprises, where GitHub takes no App's.
+    pub token: Option<Zeroizing<Vec<u8>>>,
     /// A private certificate authority.
     pub ca_file: Option<PathBuf>,
 }
@@ -180,6 +182,7 @@ struct WireGithub {
     app_id: u64,
     private_key_path: PathBuf,
     webhook_secret_path: PathBuf,
+    token_path: Option<PathBuf>,
     ca_file: Option<PathBuf>,
 }
 
@@ -372,6 +375,17 @@ fn check_github(
             message,
         ));
     }
+    let token = wire
+        .token_path
+        .map(|path| read_secret(file, &key("token_path"), &base.join(path)))
+        .transpose()?;
+    if token
+        .as_ref()
+        .is_some_and(|token| token.is_empty() || !token.iter().all(u8::is_ascii_graphic))
+    {
+        let message = "names a file that is no token: put a classic token into it, one line";
+        return Err(ConfigError::value(file, key("token_path"), message));
+    }
     Ok(Github {
         name: wire.name,
         api_url: wire
@@ -380,6 +394,7 @@ fn check_github(
         app_id: wire.app_id,
         private_key,
         webhook_secret,
+        token,
         ca_file: wire.ca_file.map(|path| base.join(path)),
     })
 }

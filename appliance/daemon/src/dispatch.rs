@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -53,6 +53,8 @@ struct Shared {
     wakers: Wakers,
     receipts: Arc<ReceiptKey>,
     hubs: BTreeMap<HubId, GithubClient>,
+    /// Numbers of runner groups, by App, scope and name: they rarely change.
+    groups: Mutex<BTreeMap<(HubId, Scope, String), u64>>,
 }
 
 enum PowerCommand {
@@ -98,6 +100,7 @@ impl DispatchConfig {
             wakers: self.wakers,
             receipts: self.receipts,
             hubs: self.hubs,
+            groups: Mutex::default(),
         });
         let mut drivers = BTreeMap::new();
         for (sled, driver) in self.drivers {
@@ -189,6 +192,15 @@ impl Dispatch for Dispatcher {
                 );
                 self.spawn_report(id, async move {
                     Outcome::Deleted(shared.delete(hub, &scope, name, runner).await)
+                });
+            }
+            Effect::RerunJob {
+                job, repository, ..
+            } => {
+                let (shared, job, repository) =
+                    (Arc::clone(&self.shared), *job, repository.to_string());
+                self.spawn_report(id, async move {
+                    Outcome::Rerun(shared.rerun(job, repository).await)
                 });
             }
             Effect::LookUpJob { job, repository } => {
@@ -392,18 +404,51 @@ impl Shared {
         &self,
         hub: HubId,
         scope: &Scope,
-        request: JitRequest,
+        mut request: JitRequest,
         boot: BootId,
     ) -> Result<RunnerId, GithubFailure> {
         let client = self.hub(hub)?;
-        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
-        let runner = client
-            .generate_jitconfig(scope, request)
-            .await
-            .map_err(|error| github_failure(&error))?;
+        let group = self
+            .engine
+            .query(move |state, _| state.runner_group(boot).map(str::to_owned))
+            .await;
+        let group = group.ok().flatten().map(|name| (hub, scope.clone(), name));
+        if let Some(group) = &group {
+            request.runner_group_id = self.group(client, group).await?;
+        }
+        let at = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let minted = client.generate_jitconfig(at, request).await;
+        if let (Err(_), Some(group)) = (&minted, &group) {
+            // It may have been made anew under another number.
+            self.known_groups().remove(group);
+        }
+        let runner = minted.map_err(|error| github_failure(&error))?;
         let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
         self.vault.keep(boot, runner.name, config);
         Ok(RunnerId(runner.runner_id))
+    }
+
+    /// The number of a runner group.
+    async fn group(
+        &self,
+        client: &GithubClient,
+        group: &(HubId, Scope, String),
+    ) -> Result<u64, GithubFailure> {
+        if let Some(id) = self.known_groups().get(group) {
+            return Ok(*id);
+        }
+        let (_, scope, name) = group;
+        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let found = client
+            .runner_group(scope, name.clone())
+            .await
+            .map_err(|error| github_failure(&error))?;
+        self.known_groups().insert(group.clone(), found.id);
+        Ok(found.id)
+    }
+
+    fn known_groups(&self) -> MutexGuard<'_, BTreeMap<(HubId, Scope, String), u64>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn delete(
@@ -428,6 +473,14 @@ impl Shared {
             Err(error) if error.kind() == ErrorKind::Invalid => Ok(false),
             Err(error) => Err(github_failure(&error)),
         }
+    }
+
+    async fn rerun(&self, job: JobId, repository: String) -> Result<(), GithubFailure> {
+        let client = self.hub(job.hub)?;
+        client
+            .rerun_job(repository, job.number)
+            .await
+            .map_err(|error| github_failure(&error))
     }
 
     async fn look_up(&self, job: JobId, repository: String) -> Result<JobAnswer, GithubFailure> {

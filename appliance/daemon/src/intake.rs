@@ -137,6 +137,8 @@ pub(crate) fn job_report(job: &JobPayload) -> JobReport {
         run_id: job.run_id,
         run_attempt: job.run_attempt,
         labels: Labels::new(job.labels.iter().map(String::as_str)),
+        group: job.runner_group_name.as_deref().map(Into::into),
+        public: !job.private,
         runner,
         conclusion: job.conclusion.as_deref().map(Into::into),
     }

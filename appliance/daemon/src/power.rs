@@ -7,9 +7,7 @@
 
 pub mod button;
 mod error;
-pub mod facts;
 pub mod ipmi;
-mod manage;
 pub mod relay;
 pub mod sense;
 pub mod switch;
@@ -19,9 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use error::{PowerError, PowerErrorKind, Target};
-pub use facts::{BmcFacts, Drift};
-pub use ipmi::{HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
-pub use manage::Watts;
+pub use ipmi::{IpmiClient, IpmiConfig, Patience};
 use protocols::rmcp::Firmware;
 pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};

@@ -292,6 +292,11 @@ pub fn client_config(
         api_url: github.api_url.clone(),
         app_id: github.app_id,
         private_key_pem: Secret::new(pem),
+        // Checked to be ASCII when it was read.
+        enterprise_token: github
+            .token
+            .as_ref()
+            .map(|token| Secret::new(String::from_utf8_lossy(token).into_owned())),
         ca_file: github.ca_file.clone(),
     })
 }

@@ -65,6 +65,8 @@ fn inventory() -> Inventory {
             max_runtime_s: 60,
             min_assurance: Assurance::Claimed,
             policy: PoolPolicy::default(),
+            group: None,
+            public: Vec::new(),
         }],
         circuits: Vec::new(),
         sleds: vec![SledSpec {
@@ -87,6 +89,8 @@ fn queued(number: u64) -> Event {
         run_id: 1,
         run_attempt: 1,
         labels: Labels::new(["linux"]),
+        group: None,
+        public: false,
         runner: None,
         conclusion: None,
     };

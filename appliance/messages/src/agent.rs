@@ -107,7 +107,8 @@ pub enum AgentMessage {
         /// At most [`MAX_LOG_CHUNK_BYTES`].
         bytes: Vec<u8>,
     },
-    /// The runner ended; the agent powers off once this is answered.
+    /// The runner ended; the agent powers off once this is answered, unless the
+    /// answer is [`Instruction::Wait`]: then it polls until it is told to.
     Finished(RunEnd),
     /// A stage failed; the agent powers off once this is answered.
     Failed {

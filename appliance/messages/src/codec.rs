@@ -15,13 +15,18 @@ pub enum DecodeError {
     Remaining(usize),
 }
 
+/// Room for a record, in bytes, before it is known how long it is.
+const RECORD_BYTES: usize = 256;
+
 /// The postcard bytes of a record.
 ///
 /// # Panics
 /// Never for the types of this crate: they hold no value that postcard
 /// cannot represent.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("every record type is representable in postcard")
+    // Most records fit, so that they grow no further.
+    postcard::to_extend(value, Vec::with_capacity(RECORD_BYTES))
+        .expect("every record type is representable in postcard")
 }
 
 /// The record in `bytes`, all of which it must use.

@@ -182,6 +182,16 @@ fn poll(appliance: &mut Appliance) -> Result<Next, LifeError> {
     }
 }
 
+/// Stays on, because a person may want to look at this sled, until the
+/// appliance says that it is over. Returns why.
+fn held(appliance: &mut Appliance) -> Result<String, LifeError> {
+    say!("staying on: the job may have failed, and somebody asked to look at it");
+    match poll(appliance)? {
+        Next::Off(reason) => Ok(reason),
+        Next::Order(_) => Err(LifeError::Senseless("the poll after a run")),
+    }
+}
+
 /// Serves one order; `None` when it was void and another may come.
 ///
 /// The image is made ready before the order is accepted: accepting first
@@ -221,6 +231,7 @@ fn serve(
     let end = run::run(appliance, order, &root.user, plan.log_limit_bytes)?;
     let reason = match appliance.ask(AgentMessage::Finished(end), LAST_PATIENCE)? {
         Instruction::PowerOff { reason } => reason,
+        Instruction::Wait => held(appliance)?,
         _ => "the run is over".to_owned(),
     };
     Ok(Some(reason))

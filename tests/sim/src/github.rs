@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) number: u64,
     /// Its workflow run.
     pub(crate) run: u64,
+    /// Attempt of that run, from 1.
+    pub(crate) attempt: u32,
     /// When it was pushed.
     pub(crate) pushed_at: u64,
     /// Milliseconds that it takes.
@@ -134,6 +136,7 @@ impl Github {
             Job {
                 number,
                 run,
+                attempt: 1,
                 pushed_at: now,
                 length,
                 repository,
@@ -145,6 +148,21 @@ impl Github {
             },
         );
         number
+    }
+
+    /// Runs a failed job again, under a new number; `None` while its run is open.
+    pub(crate) fn rerun(&mut self, number: u64, now: u64) -> Option<u64> {
+        let job = self.jobs.get(&number)?.clone();
+        let mut run = self.jobs.values().filter(|other| other.run == job.run);
+        if !run.all(|other| other.progress == Progress::Completed) {
+            return None;
+        }
+        let again = self.create(now, job.run, job.repository, &[], job.length);
+        if let Some(row) = self.jobs.get_mut(&again) {
+            row.labels = job.labels;
+            row.attempt = job.attempt + 1;
+        }
+        Some(again)
     }
 
     /// A runner has the job now.
@@ -269,8 +287,10 @@ impl Github {
             name: "build".into(),
             workflow: "ci".into(),
             run_id: job.run,
-            run_attempt: 1,
+            run_attempt: job.attempt,
             labels: job.labels.clone(),
+            group: None,
+            public: false,
             runner: job
                 .runner
                 .as_ref()

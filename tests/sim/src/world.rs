@@ -226,6 +226,8 @@ pub(crate) struct World {
     pub(crate) started: BTreeSet<String>,
     /// Who speaks for which ticket.
     pub(crate) redeemers: BTreeMap<TicketToken, AgentKey>,
+    /// Jobs that GitHub gave up because it did not hear of their runners.
+    pub(crate) lost: BTreeSet<u64>,
     /// Tickets that somebody forged messages for.
     pub(crate) forged: BTreeSet<TicketToken>,
     /// Tickets of earlier power-ons, with their keys.
@@ -286,6 +288,7 @@ impl World {
             orders: BTreeMap::new(),
             started: BTreeSet::new(),
             redeemers: BTreeMap::new(),
+            lost: BTreeSet::new(),
             forged: BTreeSet::new(),
             old_tickets: Vec::new(),
             ignored: BTreeSet::new(),
@@ -378,7 +381,7 @@ impl World {
                 sled,
                 epoch,
             } => self.job_end(number, sled, epoch),
-            Happening::Notice { number } => self.complete(number, "failure"),
+            Happening::Notice { number } => self.lose(number),
             Happening::ForeignTake { number } => self.foreign_take(number),
             Happening::ForeignEnd { number } => self.complete(number, "success"),
             Happening::Cancel { number } => self.cancel(number),

@@ -321,6 +321,7 @@ impl<D: Demand> World<D> {
                 let report = self.demand.report(job.number, action, runner);
                 Outcome::LookedUp(Ok(control::JobAnswer::Report(Box::new(report))))
             }
+            Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
             Effect::SignReceipt { .. } => Outcome::Signed(messages::SignatureBytes([7; 64])),
         };
         self.after(self.timing.answer, Happening::Answer(id, outcome));

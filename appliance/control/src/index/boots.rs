@@ -28,6 +28,7 @@ pub(crate) struct BootIndex {
     pub(crate) ended: BTreeSet<(Millis, BootId)>,
     /// When each stage must have ended; those without a deadline are left out.
     pub(crate) deadlines: BTreeSet<(Millis, BootId)>,
+    /// Their agents speak every few seconds.
     pub(crate) running: BTreeSet<BootId>,
     /// Boots on their way that may still be called off, by pool: least
     /// progress first, then the newest.
@@ -157,7 +158,7 @@ impl Index<BootId, Boot> for BootIndex {
             runner: boot.runner.as_ref().and_then(|runner| runner.id),
             ended_at: ended.then(|| boot.times.off.unwrap_or(boot.times.claimed)),
             progress: progress(boot),
-            running: boot.stage == BootStage::Running,
+            running: matches!(boot.stage, BootStage::Running | BootStage::Held),
             idle: is_idle(boot),
             spare: boot.is_spare(),
             to_mint: is_to_mint(boot),

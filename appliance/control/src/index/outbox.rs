@@ -24,7 +24,7 @@ impl Subject {
         match effect {
             Effect::PowerOn { sled, .. } | Effect::PowerOff { sled, .. } => Self::Sled(*sled),
             Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Self::Boot(*boot),
-            Effect::LookUpJob { job, .. } => Self::Job(*job),
+            Effect::LookUpJob { job, .. } | Effect::RerunJob { job, .. } => Self::Job(*job),
             Effect::SignReceipt { sequence, .. } => Self::Receipt(*sequence),
         }
     }

@@ -2,8 +2,7 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
+    sync::Arc,
 };
 
 use messages::{BootId, CircuitId, Mac, Millis, PoolId, SledId};
@@ -21,7 +20,7 @@ pub(crate) type Free = (u32, Option<BootId>, SledId);
 /// Derived from the sleds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SledIndex {
-    pub(crate) names: BTreeMap<String, SledId>,
+    pub(crate) names: BTreeMap<Arc<str>, SledId>,
     macs: BTreeSet<(Mac, SledId)>,
     /// Off and in service, by pool and circuit.
     free: BTreeMap<(PoolId, Option<CircuitId>), BTreeSet<Free>>,
@@ -74,9 +73,9 @@ impl SledIndex {
 /// What the index wants to know of a sled.
 #[derive(PartialEq)]
 pub(crate) struct SledEntry {
-    name: String,
+    name: Arc<str>,
     mac: Mac,
-    pools: Vec<PoolId>,
+    pools: Arc<[PoolId]>,
     circuit: Option<CircuitId>,
     watts: u32,
     retired: bool,
@@ -107,9 +106,9 @@ impl Index<SledId, Sled> for SledIndex {
 
     fn entry(sled: &Sled) -> SledEntry {
         SledEntry {
-            name: sled.name.clone(),
+            name: Arc::clone(&sled.name),
             mac: sled.mac,
-            pools: sled.pools.clone(),
+            pools: Arc::clone(&sled.pools),
             circuit: sled.circuit,
             watts: sled.watts,
             retired: sled.retired,
@@ -128,7 +127,7 @@ impl Index<SledId, Sled> for SledIndex {
         if sled.retired {
             self.retired.insert(id);
         }
-        for pool in &sled.pools {
+        for pool in sled.pools.iter() {
             self.dirty.insert(*pool);
             if sled.in_service {
                 count_up(&mut self.in_service, *pool);
@@ -152,7 +151,7 @@ impl Index<SledId, Sled> for SledIndex {
         self.names.remove(&sled.name);
         self.macs.remove(&(sled.mac, id));
         self.retired.remove(&id);
-        for pool in &sled.pools {
+        for pool in sled.pools.iter() {
             self.dirty.insert(*pool);
             if sled.in_service {
                 count_down(&mut self.in_service, pool);

@@ -46,6 +46,8 @@ impl From<MetaRow> for crate::state::MetaRow {
             receipts: row.receipts,
             last_receipt: row.last_receipt,
             next_circuit: 1,
+            first_receipt: 1,
+            exported: 0,
         };
         Self { appliance, meta }
     }
@@ -83,6 +85,8 @@ impl From<Pool> for super::Pool {
             problem: row.problem,
             policy: PoolPolicy::default(),
             paused: None,
+            group: None,
+            public: Vec::new(),
         }
     }
 }
@@ -105,9 +109,9 @@ pub(crate) struct Sled {
 impl From<Sled> for super::Sled {
     fn from(row: Sled) -> Self {
         Self {
-            name: row.name,
+            name: row.name.into(),
             mac: row.mac,
-            pools: row.pools,
+            pools: row.pools.into(),
             power: row.power,
             generation: row.generation,
             quarantine: row.quarantine,

@@ -1,5 +1,7 @@
 //! Commands that act on sleds and pools, as the core's levers.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand};
 use control::Lever;
 
@@ -53,6 +55,39 @@ pub(super) enum SledLever {
     Resume(Target),
     /// End the boot of a sled that runs no job; its job is served elsewhere
     CancelClaim(Target),
+    /// If a job of the sled fails within this time, keep the sled on until then
+    Hold {
+        /// How long, such as 90m or 4h; a week at most
+        #[arg(long = "for", value_name = "TIME", default_value = "4h")]
+        span: Span,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lift a hold; a sled that is held powers off
+    Unhold(Target),
+}
+
+/// A time span in seconds, as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span(u64);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("\"{text}\" is no time: write a number and s, m, h or d, such as 90m");
+        let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 24 * 3600)];
+        let (number, scale) = units
+            .into_iter()
+            .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))
+            .ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        match number.checked_mul(scale) {
+            Some(seconds @ 1..) => Ok(Self(seconds)),
+            Some(0) | None => Err(wrong()),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -86,6 +121,11 @@ impl From<SledLever> for (Lever, Reach) {
             SledLever::CancelClaim(Target { name: sled, reach }) => {
                 (Lever::CancelClaim { sled }, reach)
             }
+            SledLever::Hold {
+                span: Span(seconds),
+                target: Target { name: sled, reach },
+            } => (Lever::Hold { sled, seconds }, reach),
+            SledLever::Unhold(Target { name: sled, reach }) => (Lever::Unhold { sled }, reach),
         }
     }
 }
@@ -98,6 +138,35 @@ impl From<PoolLever> for (Lever, Reach) {
                 target: Target { name: pool, reach },
             } => (Lever::PausePool { pool, reason }, reach),
             PoolLever::Resume(Target { name: pool, reach }) => (Lever::ResumePool { pool }, reach),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_numbers_with_a_unit() {
+        let check = |text: &str, expect: Option<u64>| {
+            assert_eq!(text.parse().ok(), expect.map(Span), "{text}");
+        };
+        check("45s", Some(45));
+        check("90m", Some(5400));
+        check("4h", Some(14_400));
+        check("7d", Some(604_800));
+        for wrong in [
+            "",
+            "4",
+            "h",
+            "0h",
+            "-1h",
+            "4hh",
+            "1.5h",
+            "4 h",
+            "999999999999999999d",
+        ] {
+            check(wrong, None);
         }
     }
 }

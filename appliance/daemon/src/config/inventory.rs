@@ -117,6 +117,10 @@ struct WirePool {
     max_per_repository: Option<u32>,
     weights: Option<BTreeMap<String, u32>>,
     warm: Option<WireWarm>,
+    max_reruns: Option<u32>,
+    group: Option<String>,
+    #[serde(default)]
+    public: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -364,6 +368,7 @@ fn check_pool(
         max_per_repository: wire.max_per_repository,
         weights: wire.weights,
         warm: wire.warm,
+        max_reruns: wire.max_reruns,
     };
     let policy = policy::check(file, index, &scope, policy)?;
     Ok(PoolSpec {
@@ -375,5 +380,7 @@ fn check_pool(
         max_runtime_s,
         min_assurance,
         policy,
+        group: wire.group,
+        public: wire.public,
     })
 }

@@ -19,6 +19,7 @@ pub(super) struct WirePolicy {
     pub(super) max_per_repository: Option<u32>,
     pub(super) weights: Option<BTreeMap<String, u32>>,
     pub(super) warm: Option<WireWarm>,
+    pub(super) max_reruns: Option<u32>,
 }
 
 /// Sleds that wait for jobs.
@@ -110,7 +111,7 @@ pub(super) fn check(
             .map(|(repository, weight)| (repository.to_lowercase(), weight))
             .collect(),
         warm,
-        ..PoolPolicy::default()
+        max_reruns: wire.max_reruns.unwrap_or(0),
     })
 }
 

@@ -29,6 +29,7 @@ name = "main"
 app_id = 123456
 private_key_path = "app.pem"
 webhook_secret_path = "webhook-secret"
+token_path = "token"
 "#;
 
 const INVENTORY: &str = r#"
@@ -60,6 +61,7 @@ impl Folder {
         for (name, text) in [
             ("app.pem", "key"),
             ("webhook-secret", "secret\n"),
+            ("token", "ghp_classic\n"),
             ("bmc-01", "password"),
             ("vmlinuz", "kernel"),
             ("initramfs", "agent"),
@@ -283,6 +285,7 @@ fn secrets_that_others_can_read_are_refused() {
     for (file, key) in [
         ("app.pem", "github[0].private_key_path"),
         ("webhook-secret", "github[0].webhook_secret_path"),
+        ("token", "github[0].token_path"),
         ("bmc-01", "power.password_path"),
     ] {
         let folder = Folder::new();
@@ -291,6 +294,20 @@ fn secrets_that_others_can_read_are_refused() {
         assert!(error.contains(key), "{error}");
         assert!(
             error.contains("0644") && error.contains("chmod 0600"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_a_token_is_refused() {
+    for text in ["", "ghp_a ghp_b\n", "ghp_ü"] {
+        let folder = Folder::new();
+        folder.write("token", text);
+        folder.mode("token", 0o600);
+        let error = folder.load(CONFIG, INVENTORY).unwrap_err().to_string();
+        assert!(
+            error.contains("github[0].token_path: names a file that is no token"),
             "{error}"
         );
     }

@@ -1,4 +1,5 @@
-//! Who asks: the App by a JWT, or one of its installations by a token.
+//! Who asks: the App by a JWT, one of its installations by a token, or a
+//! person's classic token for an enterprise, where GitHub takes no App's.
 //!
 //! Tokens live in memory only. A token is renewed well before it expires, by
 //! one request whoever asks; a clock that differs from GitHub's is measured
@@ -12,9 +13,13 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 
 use super::Clock;
+use super::answer::Answer;
+use super::api::{parse, time_ms};
+use super::budget::{Budget, Urgency};
+use super::cache::Cache;
 use super::error::GithubError;
 use super::flight::{Flight, Freshness};
-use super::http::{Answer, Call, Http, Method};
+use super::http::{Call, Http, Method};
 use super::jwt::AppKey;
 use super::pool::lock;
 use super::scope::Scope;
@@ -33,13 +38,30 @@ const LARGEST_OFFSET_MS: i64 = 24 * 3_600_000;
 /// Most scopes and installations remembered.
 const REMEMBERED: usize = 1024;
 
+/// Whom GitHub counts a request against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Identity {
+    /// The App itself.
+    App,
+    /// One of its installations, by id.
+    Installation(u64),
+    /// Whoever made the classic token.
+    Token,
+    /// Anybody.
+    Nobody,
+}
+
 /// The App's identity and what it was given.
 pub(super) struct Auth {
     /// The configured name of the App, for log lines.
     name: String,
     key: AppKey,
-    pub(super) http: Http,
+    /// A classic token, for enterprises.
+    token: Option<Secret>,
+    http: Http,
     clock: Clock,
+    budgets: Mutex<HashMap<Identity, Budget>>,
+    cache: Cache,
     /// GitHub's clock minus ours, in milliseconds.
     offset_ms: AtomicI64,
     installations: Mutex<HashMap<Scope, Arc<Flight<u64>>>>,
@@ -59,12 +81,21 @@ struct Grant {
 }
 
 impl Auth {
-    pub(super) fn new(name: String, key: AppKey, http: Http, clock: Clock) -> Self {
+    pub(super) fn new(
+        name: String,
+        key: AppKey,
+        token: Option<Secret>,
+        http: Http,
+        clock: Clock,
+    ) -> Self {
         Self {
             name,
             key,
+            token,
             http,
             clock,
+            budgets: Mutex::default(),
+            cache: Cache::default(),
             offset_ms: AtomicI64::new(0),
             installations: Mutex::default(),
             tokens: Mutex::default(),
@@ -76,24 +107,93 @@ impl Auth {
         (self.clock)().saturating_add_signed(self.offset_ms.load(Ordering::Relaxed))
     }
 
+    /// Sends a call if the identity's budget allows it, and learns from the
+    /// answer.
+    fn send(
+        &self,
+        identity: Identity,
+        bearer: Option<&Secret>,
+        call: &Call<'_>,
+        urgency: Urgency,
+    ) -> Result<Answer, GithubError> {
+        let now_ms = self.now_ms();
+        let hold = lock(&self.budgets)
+            .get(&identity)
+            .and_then(|budget| budget.hold(urgency, now_ms));
+        if let Some(hold) = hold {
+            return Err(GithubError::Held {
+                method: call.method.as_str(),
+                path: call.path.to_owned(),
+                hold,
+            });
+        }
+        let etag = match call.conditional {
+            true => self.cache.etag(identity, call.path),
+            false => None,
+        };
+        let mut answer = self.http.send(call, bearer, etag.as_deref())?;
+        self.learn(identity, &answer);
+        if call.conditional {
+            self.cache.settle(identity, call.path, &mut answer);
+            if answer.status == 304 {
+                answer = self.http.send(call, bearer, None)?;
+                self.learn(identity, &answer);
+            }
+        }
+        Ok(answer)
+    }
+
+    fn learn(&self, identity: Identity, answer: &Answer) {
+        let mut budgets = lock(&self.budgets);
+        if budgets.len() >= REMEMBERED && !budgets.contains_key(&identity) {
+            budgets.clear();
+        }
+        let budget = budgets.entry(identity).or_default();
+        budget.learn(answer, self.now_ms());
+    }
+
     /// A call as the App. A refusal that a wrong clock explains is tried once
     /// more by GitHub's clock: a refused call did nothing.
-    pub(super) fn as_app(&self, call: &Call<'_>, expect: u16) -> Result<Answer, GithubError> {
-        let mut answer = self.http.send(call, &self.jwt()?)?;
+    pub(super) fn as_app(
+        &self,
+        urgency: Urgency,
+        call: &Call<'_>,
+        expect: u16,
+    ) -> Result<Answer, GithubError> {
+        let send = || self.send(Identity::App, Some(&self.jwt()?), call, urgency);
+        let mut answer = send()?;
         if answer.status == 401 && self.adjust_clock(&answer) {
-            answer = self.http.send(call, &self.jwt()?)?;
+            answer = send()?;
         }
         if answer.status == expect {
             return Ok(answer);
         }
-        Err(refuse(
-            Asked::App {
-                app_id: self.key.app_id(),
-            },
-            call,
-            &answer,
-            self.now_ms(),
-        ))
+        let app_id = self.key.app_id();
+        Err(self.refused(Asked::App { app_id }, call, &answer))
+    }
+
+    /// A call that needs no identity.
+    pub(super) fn as_nobody(&self, call: &Call<'_>, expect: u16) -> Result<Answer, GithubError> {
+        let answer = self.send(Identity::Nobody, None, call, Urgency::Urgent)?;
+        if answer.status == expect {
+            return Ok(answer);
+        }
+        Err(self.refused(Asked::Anybody, call, &answer))
+    }
+
+    fn refused(&self, asked: Asked<'_>, call: &Call<'_>, answer: &Answer) -> GithubError {
+        refuse(asked, call, answer, self.now_ms())
+    }
+
+    /// GitHub's clock minus ours in milliseconds, by the date of an answer.
+    pub(super) fn offset_by(&self, answer: &Answer) -> Option<i64> {
+        Some(
+            answer
+                .head
+                .date_ms?
+                .wrapping_sub((self.clock)())
+                .cast_signed(),
+        )
     }
 
     fn jwt(&self) -> Result<Secret, GithubError> {
@@ -109,10 +209,9 @@ impl Auth {
     /// Learns GitHub's clock from the date of an answer. True if that changes
     /// the next JWT.
     fn adjust_clock(&self, answer: &Answer) -> bool {
-        let Some(theirs_ms) = answer.date_ms else {
+        let Some(offset_ms) = self.offset_by(answer) else {
             return false;
         };
-        let offset_ms = theirs_ms.wrapping_sub((self.clock)()).cast_signed();
         let change_ms = offset_ms.saturating_sub(self.offset_ms.load(Ordering::Relaxed));
         if change_ms.unsigned_abs() < LEAST_OFFSET_MS.unsigned_abs() {
             return false;
@@ -133,22 +232,36 @@ impl Auth {
         true
     }
 
-    /// A call as the installation that owns `scope`. A refused token is
-    /// dropped; an idempotent call is then tried once more with a new one.
-    pub(super) fn as_installation(
+    /// A call as whoever may act at `scope`: the installation that owns it,
+    /// or the classic token at an enterprise. A refused token is dropped; an
+    /// idempotent call is then tried once more with a new one.
+    pub(super) fn at(
         &self,
         scope: &Scope,
+        urgency: Urgency,
         asked: Asked<'_>,
         call: &Call<'_>,
         expect: u16,
     ) -> Result<Answer, GithubError> {
+        if scope.is_enterprise() {
+            let token = self.classic_token(scope)?;
+            let answer = self.send(Identity::Token, Some(token), call, urgency)?;
+            if answer.status == expect {
+                return Ok(answer);
+            }
+            return Err(self.refused(asked, call, &answer));
+        }
         let mut grant = self.grant(scope)?;
-        let mut answer = self.http.send(call, &grant.secret)?;
+        let send = |grant: &Grant| {
+            let identity = Identity::Installation(grant.installation);
+            self.send(identity, Some(&grant.secret), call, urgency)
+        };
+        let mut answer = send(&grant)?;
         if answer.status == 401 {
             self.forget_token(&grant);
             if call.idempotent {
                 grant = self.grant(scope)?;
-                answer = self.http.send(call, &grant.secret)?;
+                answer = send(&grant)?;
             }
         }
         if answer.status == expect {
@@ -158,7 +271,18 @@ impl Auth {
             // Perhaps the App was installed anew: the next call finds out.
             self.forget_installation(scope, grant.installation);
         }
-        Err(refuse(asked, call, &answer, self.now_ms()))
+        Err(self.refused(asked, call, &answer))
+    }
+
+    fn classic_token(&self, scope: &Scope) -> Result<&Secret, GithubError> {
+        self.token.as_ref().ok_or_else(|| GithubError::Config {
+            app: self.name.clone(),
+            key: "token_path",
+            reason: format!(
+                "is missing, and {scope} takes no app's token: name a file with a classic token \
+                 that has manage_runners:enterprise"
+            ),
+        })
     }
 
     fn grant(&self, scope: &Scope) -> Result<Grant, GithubError> {
@@ -182,6 +306,12 @@ impl Auth {
 
     /// The id of the App's installation on `scope`, asked for once.
     pub(super) fn installation(&self, scope: &Scope) -> Result<u64, GithubError> {
+        if scope.is_enterprise() {
+            return Err(GithubError::Argument {
+                operation: "look up app installation",
+                reason: format!("{scope}: apps are installed on organizations and repositories"),
+            });
+        }
         let flight = remembered(&self.installations, scope.clone());
         flight.get(
             "look up app installation",
@@ -193,7 +323,7 @@ impl Auth {
                 }
                 let path = format!("{}/installation", scope.path());
                 let call = Call::get(&path);
-                let answer = match self.as_app(&call, 200) {
+                let answer = match self.as_app(Urgency::Urgent, &call, 200) {
                     Err(error) if error.is_status(404) => return Err(self.not_installed(scope)),
                     result => result?,
                 };
@@ -209,7 +339,7 @@ impl Auth {
         }
         let call = Call::get("/app");
         let page = self
-            .as_app(&call, 200)
+            .as_app(Urgency::Urgent, &call, 200)
             .and_then(|answer| parse::<Wire>(&call, &answer));
         GithubError::NotInstalled {
             on: scope.to_string(),
@@ -242,25 +372,15 @@ impl Auth {
         }
         let path = format!("/app/installations/{installation}/access_tokens");
         // A second token does no harm: both work until they expire.
-        let call = Call {
-            method: Method::Post,
-            path: &path,
-            body: None,
-            idempotent: true,
-        };
-        let answer = self.as_app(&call, 201)?;
+        let call = Call::change(Method::Post, &path, None);
+        let answer = self.as_app(Urgency::Urgent, &call, 201)?;
         let wire: Wire = parse(&call, &answer)?;
         let secret = Arc::new(Secret::new(wire.token));
-        let expires_at_ms = wire
-            .expires_at
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .and_then(|time| u64::try_from(time.as_millisecond()).ok())
-            .ok_or_else(|| GithubError::Answer {
-                method: call.method.as_str(),
-                path: path.clone(),
-                reason: "expires_at is not a time".to_owned(),
-            })?;
+        let expires_at_ms = time_ms(&wire.expires_at).ok_or_else(|| GithubError::Answer {
+            method: call.method.as_str(),
+            path: path.clone(),
+            reason: "expires_at is not a time".to_owned(),
+        })?;
         tracing::debug!(github = %self.name, installation, expires_at_ms, "installation token renewed");
         Ok(Token {
             secret,
@@ -288,20 +408,4 @@ fn remembered<K: Eq + Hash, T: Clone>(
         map.clear();
     }
     Arc::clone(map.entry(key).or_default())
-}
-
-/// Reads an answer's JSON. The error repeats none of it: it may be a secret.
-pub(super) fn parse<'a, T: Deserialize<'a>>(
-    call: &Call<'_>,
-    answer: &'a Answer,
-) -> Result<T, GithubError> {
-    serde_json::from_slice(&answer.body).map_err(|error| GithubError::Answer {
-        method: call.method.as_str(),
-        path: call.path.to_owned(),
-        reason: format!(
-            "the answer is not the json that github documents (line {}, column {})",
-            error.line(),
-            error.column()
-        ),
-    })
 }

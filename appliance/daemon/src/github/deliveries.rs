@@ -10,9 +10,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::auth::{Auth, parse};
+use super::GithubClient;
+use super::answer::Answer;
+use super::api::{Api, parse, time_ms};
 use super::error::{ErrorKind, GithubError};
-use super::http::{Answer, Call, Method};
+use super::http::Call;
 
 /// Entries asked for at once: the most that GitHub gives.
 const PER_PAGE: usize = 100;
@@ -89,6 +91,43 @@ pub struct HookConfig {
     pub content_type: String,
 }
 
+impl GithubClient {
+    /// A page of the App's delivery log: the newest hundred entries, or those
+    /// at a cursor.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn deliveries(&self, at: Option<Cursor>) -> Result<LogPage, GithubError> {
+        self.run("list deliveries", move |api| list(api, at.as_ref()))
+            .await
+    }
+
+    /// One attempt in the delivery log, with its payload; `None` when the log
+    /// does not hold it (any more).
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn find_delivery(&self, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
+        self.run("look up delivery", move |api| find(api, id)).await
+    }
+
+    /// Asks GitHub to send a delivery once more, under its old GUID.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn redeliver(&self, id: u64) -> Result<(), GithubError> {
+        self.run("redeliver", move |api| redeliver(api, id)).await
+    }
+
+    /// Where the App's webhook points.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn hook_config(&self) -> Result<HookConfig, GithubError> {
+        self.run("read webhook settings", hook_config).await
+    }
+}
+
 #[derive(Deserialize)]
 struct WireEntry {
     id: u64,
@@ -116,9 +155,7 @@ struct WireRequest<'a> {
 
 impl WireEntry {
     fn read(self, call: &Call<'_>) -> Result<LogEntry, GithubError> {
-        let time: Option<jiff::Timestamp> = self.delivered_at.parse().ok();
-        let delivered_at_ms = time
-            .and_then(|time| u64::try_from(time.as_millisecond()).ok())
+        let delivered_at_ms = time_ms(&self.delivered_at)
             .ok_or_else(|| malformed(call, "delivered_at is not a time"))?;
         Ok(LogEntry {
             id: self.id,
@@ -134,15 +171,16 @@ impl WireEntry {
 }
 
 /// A page of the log: the newest entries, or those at a cursor.
-pub(super) fn list(auth: &Auth, at: Option<&Cursor>) -> Result<LogPage, GithubError> {
+fn list(api: Api<'_>, at: Option<&Cursor>) -> Result<LogPage, GithubError> {
     // Without GitHub's own filter: `status=failure` means 400 to 599 and
     // leaves out what reached nobody.
     let mut path = format!("/app/hook/deliveries?per_page={PER_PAGE}");
     if let Some(Cursor(cursor)) = at {
         path = format!("{path}&cursor={cursor}");
     }
-    let call = Call::get(&path);
-    let answer = auth.as_app(&call, 200)?;
+    // Pull mode asks every few seconds; what did not change is not counted.
+    let call = Call::get_if_changed(&path);
+    let answer = api.as_app(&call, 200)?;
     let wire: Vec<WireEntry> = parse(&call, &answer)?;
     let entries = wire.into_iter().map(|entry| entry.read(&call));
     Ok(LogPage {
@@ -152,10 +190,10 @@ pub(super) fn list(auth: &Auth, at: Option<&Cursor>) -> Result<LogPage, GithubEr
 }
 
 /// One delivery; `None` when the log does not hold it (any more).
-pub(super) fn find(auth: &Auth, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
+fn find(api: Api<'_>, id: u64) -> Result<Option<LoggedDelivery>, GithubError> {
     let path = format!("/app/hook/deliveries/{id}");
     let call = Call::get(&path);
-    let answer = match auth.as_app(&call, 200) {
+    let answer = match api.as_app(&call, 200) {
         Err(GithubError::Status(error)) if error.kind == ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
@@ -171,21 +209,16 @@ pub(super) fn find(auth: &Auth, id: u64) -> Result<Option<LoggedDelivery>, Githu
 }
 
 /// Asks GitHub to deliver once more, under the same GUID. Sent once.
-pub(super) fn redeliver(auth: &Auth, id: u64) -> Result<(), GithubError> {
+fn redeliver(api: Api<'_>, id: u64) -> Result<(), GithubError> {
     let path = format!("/app/hook/deliveries/{id}/attempts");
-    let call = Call {
-        method: Method::Post,
-        path: &path,
-        body: None,
-        idempotent: false,
-    };
-    auth.as_app(&call, 202).map(drop)
+    let call = Call::once(&path, None);
+    api.as_app(&call, 202).map(drop)
 }
 
 /// Where the App's webhook points.
-pub(super) fn hook_config(auth: &Auth) -> Result<HookConfig, GithubError> {
+fn hook_config(api: Api<'_>) -> Result<HookConfig, GithubError> {
     let call = Call::get("/app/hook/config");
-    let answer = auth.as_app(&call, 200)?;
+    let answer = api.as_app(&call, 200)?;
     parse(&call, &answer)
 }
 
@@ -198,7 +231,7 @@ fn malformed(call: &Call<'_>, reason: &str) -> GithubError {
 }
 
 fn next(answer: &Answer) -> Option<Cursor> {
-    cursor(answer.link.as_deref()?)
+    cursor(answer.head.link.as_deref()?)
 }
 
 /// The cursor of a `Link` header's `rel="next"`. What could change the query

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::budget::Hold;
+
 /// Most bytes of GitHub's own words that a message repeats.
 const WORDS_BYTES: usize = 1024;
 
@@ -64,6 +66,17 @@ pub enum GithubError {
         operation: &'static str,
         /// How many wait.
         waiting: usize,
+    },
+    /// Not sent: GitHub asked for a pause, or the rest of the hour's requests
+    /// is kept for what is urgent.
+    #[error("{method} {path}: not sent: {}", held(hold))]
+    Held {
+        /// HTTP method.
+        method: &'static str,
+        /// Path below `api_url`.
+        path: String,
+        /// Why, and for how long.
+        hold: Hold,
     },
     /// The client was shut down, or the request was lost with its thread.
     #[error("{operation}: the github client is shut down")]
@@ -177,6 +190,9 @@ impl GithubError {
                 ErrorKind::Unavailable
             }
             Self::NotInstalled { .. } => ErrorKind::NotFound,
+            Self::Held { hold, .. } => ErrorKind::RateLimited {
+                retry_after_ms: hold.wait_ms(),
+            },
             Self::Status(status) => status.kind,
             Self::Network { .. } | Self::Answer { .. } => ErrorKind::Unavailable,
         }
@@ -185,6 +201,17 @@ impl GithubError {
     /// Whether GitHub answered with this status.
     pub(super) fn is_status(&self, status: u16) -> bool {
         matches!(self, Self::Status(error) if error.status == status)
+    }
+}
+
+fn held(hold: &Hold) -> String {
+    let wait_s = hold.wait_ms().div_ceil(1000);
+    match hold {
+        Hold::Pause { .. } => format!("github asked for a pause, ask again in {wait_s} s"),
+        Hold::Reserve { remaining, .. } => format!(
+            "only {remaining} requests of this hour are left, they are kept for minting: \
+             ask again in {wait_s} s"
+        ),
     }
 }
 

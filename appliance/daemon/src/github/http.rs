@@ -6,18 +6,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use rustls::CertificateError;
 use ureq::http::Request;
-use ureq::http::header::{
-    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LINK, RETRY_AFTER,
-};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
 
+use super::answer::{Answer, Head};
 use super::endpoint::{Base, roots};
 use super::error::{GithubError, NetworkFault, one_line};
 use super::secret::Secret;
@@ -35,6 +33,13 @@ const CALL: Duration = Duration::from_secs(30);
 /// An idle connection is not used after this: shorter than servers and NATs
 /// keep them, so that a minting request does not meet a dead one.
 const IDLE: Duration = Duration::from_secs(10);
+/// Pauses before an idempotent call is sent again, give or take a half.
+const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1_200)];
+/// No call is sent again later than this after the first time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How to wait, so that tests need not.
+pub(super) type Pause = Arc<dyn Fn(Duration) + Send + Sync>;
 
 // At level trace ureq logs the bytes of requests and answers, tokens and JIT
 // configurations among them (ureq's documentation, "Log levels"). The `log`
@@ -49,6 +54,7 @@ const API_VERSION: &str = "2022-11-28";
 pub(super) enum Method {
     Get,
     Post,
+    Put,
     Delete,
 }
 
@@ -57,6 +63,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Delete => "DELETE",
         }
     }
@@ -71,6 +78,8 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<Vec<u8>>,
     /// Whether asking twice does no harm.
     pub(super) idempotent: bool,
+    /// Whether the last answer is kept, to ask only whether it changed.
+    pub(super) conditional: bool,
 }
 
 impl<'a> Call<'a> {
@@ -80,22 +89,36 @@ impl<'a> Call<'a> {
             path,
             body: None,
             idempotent: true,
+            conditional: false,
         }
     }
-}
 
-/// An answer, whatever its status. The body may hold a secret.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Zeroizing<Vec<u8>>,
-    /// GitHub's clock, in Unix milliseconds.
-    pub(super) date_ms: Option<u64>,
-    pub(super) retry_after_s: Option<u64>,
-    pub(super) rate_remaining: Option<u64>,
-    /// When the rate limit resets, in Unix seconds.
-    pub(super) rate_reset_s: Option<u64>,
-    /// Where the other pages of a list are (RFC 8288).
-    pub(super) link: Option<String>,
+    /// A read of something that seldom changes.
+    pub(super) fn get_if_changed(path: &'a str) -> Self {
+        Self {
+            conditional: true,
+            ..Self::get(path)
+        }
+    }
+
+    /// A change that may be asked for again when its answer was lost.
+    pub(super) fn change(method: Method, path: &'a str, body: Option<Vec<u8>>) -> Self {
+        Self {
+            method,
+            path,
+            body,
+            idempotent: true,
+            conditional: false,
+        }
+    }
+
+    /// A change that would be done twice: sent once, whatever comes.
+    pub(super) fn once(path: &'a str, body: Option<Vec<u8>>) -> Self {
+        Self {
+            idempotent: false,
+            ..Self::change(Method::Post, path, body)
+        }
+    }
 }
 
 /// Sends calls below one `api_url`.
@@ -103,6 +126,7 @@ pub(super) struct Http {
     agent: Agent,
     base: String,
     host: String,
+    pause: Pause,
 }
 
 impl Http {
@@ -113,6 +137,7 @@ impl Http {
     pub(super) fn new(
         api_url: &str,
         ca_file: Option<&Path>,
+        pause: Pause,
     ) -> Result<Self, (&'static str, String)> {
         let base = Base::parse(api_url).map_err(|reason| ("api_url", reason))?;
         let mut tls = TlsConfig::builder()
@@ -150,35 +175,62 @@ impl Http {
             agent: config.new_agent(),
             base: base.url,
             host: base.host,
+            pause,
         })
     }
 
-    /// Sends a call, and once more if it is idempotent and the connection
-    /// broke. Any status is an answer.
+    /// Sends a call; again after a pause if it is idempotent and the
+    /// connection broke or a server of GitHub's was out of order. Any status
+    /// is an answer. `etag` asks for 304 if the body is still that one; no
+    /// `bearer` asks as nobody.
     ///
     /// # Errors
     /// [`GithubError::Network`] or [`GithubError::Answer`].
-    pub(super) fn send(&self, call: &Call<'_>, bearer: &Secret) -> Result<Answer, GithubError> {
-        match self.send_once(call, bearer) {
-            Err(GithubError::Network {
-                fault: NetworkFault::Connection,
-                ..
-            }) if call.idempotent => self.send_once(call, bearer),
-            result => result,
+    pub(super) fn send(
+        &self,
+        call: &Call<'_>,
+        bearer: Option<&Secret>,
+        etag: Option<&str>,
+    ) -> Result<Answer, GithubError> {
+        let begun = Instant::now();
+        for pause in PAUSES {
+            let result = self.send_once(call, bearer, etag);
+            let again = match &result {
+                Ok(answer) => matches!(answer.status, 502..=504),
+                Err(GithubError::Network { fault, .. }) => *fault == NetworkFault::Connection,
+                Err(_) => false,
+            };
+            if !again || !call.idempotent || begun.elapsed() > PATIENCE {
+                return result;
+            }
+            (self.pause)(jittered(pause));
         }
+        self.send_once(call, bearer, etag)
     }
 
-    fn send_once(&self, call: &Call<'_>, bearer: &Secret) -> Result<Answer, GithubError> {
+    fn send_once(
+        &self,
+        call: &Call<'_>,
+        bearer: Option<&Secret>,
+        etag: Option<&str>,
+    ) -> Result<Answer, GithubError> {
         let fail = |error| self.failure(call, error);
-        let text = Zeroizing::new(format!("Bearer {}", bearer.expose()));
-        let mut authorization =
-            HeaderValue::from_str(&text).map_err(|error| fail(ureq::Error::Http(error.into())))?;
-        authorization.set_sensitive(true);
-        let request = Request::builder()
+        let header = |text: &str| {
+            HeaderValue::from_str(text).map_err(|error| fail(ureq::Error::Http(error.into())))
+        };
+        let mut request = Request::builder()
             .method(call.method.as_str())
             .uri(format!("{}{}", self.base, call.path))
-            .header(AUTHORIZATION, authorization)
             .header("X-GitHub-Api-Version", API_VERSION);
+        if let Some(bearer) = bearer {
+            let text = Zeroizing::new(format!("Bearer {}", bearer.expose()));
+            let mut authorization = header(&text)?;
+            authorization.set_sensitive(true);
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(etag) = etag {
+            request = request.header(IF_NONE_MATCH, header(etag)?);
+        }
         let result = match (&call.body, call.method) {
             (Some(body), _) => request
                 .header(CONTENT_TYPE, "application/json")
@@ -186,7 +238,7 @@ impl Http {
                 .map_err(ureq::Error::Http)
                 .and_then(|request| self.agent.run(request)),
             // An empty body of a known length: chunks would be odd here.
-            (None, Method::Post) => request
+            (None, Method::Post | Method::Put) => request
                 .body([].as_slice())
                 .map_err(ureq::Error::Http)
                 .and_then(|request| self.agent.run(request)),
@@ -202,18 +254,10 @@ impl Http {
             .limit(BODY_BYTES)
             .read_to_vec();
         let body = Zeroizing::new(body.map_err(fail)?);
-        let headers = response.headers();
         Ok(Answer {
             status: response.status().as_u16(),
             body,
-            date_ms: date_ms(headers),
-            retry_after_s: number(headers, RETRY_AFTER.as_str()),
-            rate_remaining: number(headers, "x-ratelimit-remaining"),
-            rate_reset_s: number(headers, "x-ratelimit-reset"),
-            link: headers
-                .get(LINK)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned),
+            head: Head::read(response.headers()),
         })
     }
 
@@ -310,31 +354,14 @@ impl Http {
     }
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// RFC 9110 section 5.6.7: an IMF-fixdate reads as a date of RFC 2822.
-fn date_ms(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(DATE)?.to_str().ok()?;
-    let time = DateTimeParser::new().parse_timestamp(text).ok()?;
-    u64::try_from(time.as_millisecond()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        #[track_caller]
-        fn check(text: &str, expect: Option<u64>) {
-            let mut headers = HeaderMap::new();
-            headers.insert(DATE, HeaderValue::from_str(text).unwrap());
-            assert_eq!(date_ms(&headers), expect, "{text}");
-        }
-        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777_000));
-        check("yesterday", None);
-        check("", None);
-    }
+/// Half to one and a half of `pause`, so that many clients that failed at one
+/// moment do not come back at one moment.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0_u8; 1];
+    // Without randomness the pause is the whole one.
+    let part = match getrandom::fill(&mut byte) {
+        Ok(()) => u32::from(byte[0]),
+        Err(_) => 128,
+    };
+    pause / 2 + pause * part / 256
 }

@@ -1,71 +1,40 @@
-//! GitHub's endpoints for self-hosted runners, one blocking function each.
+//! GitHub's endpoints for registered runners.
 //!
-//! Minting is sent once and never repeated here: it is not idempotent.
-//!
-//! Source: GitHub REST API, "Self-hosted runners" and "Self-hosted runner
-//! groups", version 2022-11-28.
-
-use std::borrow::Cow;
-use std::fmt::Write;
+//! Source: GitHub REST API, "Self-hosted runners", version 2022-11-28.
 
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Auth, parse};
+use super::GithubClient;
+use super::api::{Api, Enough, List, parse, percent_encode};
 use super::error::GithubError;
 use super::http::{Call, Method};
+use super::labels::RunnerLabel;
 use super::scope::Scope;
-use super::secret::Secret;
 use super::status::Asked;
 
-/// The runner group that every organization and repository has.
-pub const DEFAULT_RUNNER_GROUP: u64 = 1;
-
-/// GitHub takes 1 to 100 labels.
-const LABELS: usize = 100;
-/// GitHub's most per page.
-const PER_PAGE: usize = 100;
-/// A list longer than this many pages is given up: 10,000 runners.
-const PAGES: usize = 100;
-
-/// A runner registered just in time, and the configuration that is its whole
-/// identity. Good for one job and for a few idle minutes.
-#[derive(Debug, Clone)]
-pub struct JitRunner {
-    /// GitHub's id of the runner, which `in_progress` deliveries name.
-    pub runner_id: u64,
-    /// The runner's name.
-    pub name: String,
-    /// What the runner gets as `--jitconfig`. Never stored, never logged.
-    pub encoded_jit_config: Secret,
-}
-
-/// What a runner is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JitRequest {
-    /// A name that was never used before.
-    pub name: String,
-    /// The runner group; [`DEFAULT_RUNNER_GROUP`] in repositories.
-    pub runner_group_id: u64,
-    /// 1 to 100 labels.
-    pub labels: Vec<String>,
-    /// Directory of jobs below the runner's own; GitHub's default is `_work`.
-    pub work_folder: String,
-}
-
 /// What GitHub knows of a runner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunnerSummary {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Runner {
     /// GitHub's id of the runner.
     pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Its system, `unknown` before it first connected.
+    pub os: String,
     /// Whether it is connected.
     pub status: RunnerStatus,
     /// Whether it runs a job. May be false in the middle of one
     /// (actions/runner#4422): ask the agent first.
     pub busy: bool,
+    /// The number of its runner group, where GitHub tells it.
+    pub runner_group_id: Option<u64>,
+    /// Its labels.
+    pub labels: Vec<RunnerLabel>,
 }
 
 /// Whether a runner is connected to GitHub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RunnerStatus {
     /// Connected.
     Online,
@@ -76,7 +45,7 @@ pub enum RunnerStatus {
 }
 
 /// One release of the runner program that GitHub offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunnerDownload {
     /// `linux`, `osx` or `win`.
     pub os: String,
@@ -90,70 +59,149 @@ pub struct RunnerDownload {
     pub sha256: Option<String>,
 }
 
-pub(super) fn generate_jitconfig(
-    auth: &Auth,
-    scope: &Scope,
-    request: &JitRequest,
-) -> Result<JitRunner, GithubError> {
-    const OPERATION: &str = "mint jit runner";
-    #[derive(Serialize)]
-    struct Body<'a> {
-        name: &'a str,
-        runner_group_id: u64,
-        labels: &'a [String],
-        work_folder: &'a str,
+impl GithubClient {
+    /// Every runner of a scope.
+    ///
+    /// # Errors
+    /// [`GithubError`]; more than 10,000 are [`GithubError::Argument`].
+    pub async fn list_runners(&self, scope: Scope) -> Result<Vec<Runner>, GithubError> {
+        self.run("list runners", move |api| list_runners(api, &scope))
+            .await
     }
-    #[derive(Deserialize)]
-    struct Wire<'a> {
-        runner: WireRunner<'a>,
-        #[serde(borrow)]
-        encoded_jit_config: Cow<'a, str>,
+
+    /// One runner; `None` when GitHub does not know it (any more).
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn runner(&self, scope: Scope, id: u64) -> Result<Option<Runner>, GithubError> {
+        self.run("look up runner", move |api| runner(api, &scope, id))
+            .await
     }
-    let refuse = |reason: String| GithubError::Argument {
-        operation: OPERATION,
-        reason,
-    };
-    if request.name.is_empty() {
-        return Err(refuse("the runner has no name".to_owned()));
+
+    /// Deletes a runner. One that does not exist counts as deleted.
+    ///
+    /// # Errors
+    /// [`GithubError`]; a runner that runs a job is `ErrorKind::Invalid`.
+    pub async fn delete_runner(&self, scope: Scope, id: u64) -> Result<(), GithubError> {
+        self.run("delete runner", move |api| delete_runner(api, &scope, id))
+            .await
     }
-    if request.labels.is_empty() || request.labels.len() > LABELS {
-        let count = request.labels.len();
-        return Err(refuse(format!(
-            "{count} labels: github takes 1 to {LABELS}"
-        )));
+
+    /// The runner of exactly this name, if there is one.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn find_runner(
+        &self,
+        scope: Scope,
+        name: String,
+    ) -> Result<Option<Runner>, GithubError> {
+        self.run("find runner", move |api| find_runner(api, &scope, &name))
+            .await
     }
-    let body = serde_json::to_vec(&Body {
-        name: &request.name,
-        runner_group_id: request.runner_group_id,
-        labels: &request.labels,
-        work_folder: &request.work_folder,
-    })
-    .map_err(|error| refuse(error.to_string()))?;
-    let path = format!("{}/actions/runners/generate-jitconfig", scope.path());
-    let call = Call {
-        method: Method::Post,
-        path: &path,
-        body: Some(body),
-        idempotent: false,
-    };
-    let answer = auth.as_installation(scope, Asked::Mint(scope), &call, 201)?;
-    let wire: Wire<'_> = parse(&call, &answer)?;
-    Ok(JitRunner {
-        runner_id: wire.runner.id,
-        name: wire.runner.name.into_owned(),
-        encoded_jit_config: Secret::new(wire.encoded_jit_config.into_owned()),
-    })
+
+    /// The runner releases that GitHub offers now, with their digests.
+    ///
+    /// # Errors
+    /// [`GithubError`].
+    pub async fn runner_downloads(&self, scope: Scope) -> Result<Vec<RunnerDownload>, GithubError> {
+        self.run("list runner downloads", move |api| downloads(api, &scope))
+            .await
+    }
 }
 
-pub(super) fn delete_runner(auth: &Auth, scope: &Scope, id: u64) -> Result<(), GithubError> {
-    let path = format!("{}/actions/runners/{id}", scope.path());
-    let call = Call {
-        method: Method::Delete,
-        path: &path,
-        body: None,
-        idempotent: true,
+#[derive(Deserialize)]
+struct Page {
+    runners: Vec<WireRunner>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct WireRunner {
+    pub(super) id: u64,
+    pub(super) name: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    busy: bool,
+    #[serde(default)]
+    runner_group_id: Option<u64>,
+    #[serde(default)]
+    labels: Vec<RunnerLabel>,
+}
+
+impl From<WireRunner> for Runner {
+    fn from(wire: WireRunner) -> Self {
+        Self {
+            id: wire.id,
+            name: wire.name,
+            os: wire.os,
+            status: match wire.status.as_str() {
+                "online" => RunnerStatus::Online,
+                "offline" => RunnerStatus::Offline,
+                _ => RunnerStatus::Other,
+            },
+            busy: wire.busy,
+            runner_group_id: wire.runner_group_id,
+            labels: wire.labels,
+        }
+    }
+}
+
+fn list_runners(api: Api<'_>, scope: &Scope) -> Result<Vec<Runner>, GithubError> {
+    let mut all = Vec::new();
+    let list = List {
+        operation: "list runners",
+        scope,
+        asked: Asked::Runners(scope),
+        path: &format!("{}/actions/runners", scope.path()),
+        conditional: true,
     };
-    match auth.as_installation(scope, Asked::Runners(scope), &call, 204) {
+    api.pages(&list, |page: Page| {
+        let count = page.runners.len();
+        all.extend(page.runners.into_iter().map(Runner::from));
+        (count, Enough::No)
+    })?;
+    Ok(all)
+}
+
+fn find_runner(api: Api<'_>, scope: &Scope, name: &str) -> Result<Option<Runner>, GithubError> {
+    let mut found = None;
+    let list = List {
+        operation: "find runner",
+        scope,
+        asked: Asked::Runners(scope),
+        path: &format!(
+            "{}/actions/runners?name={}",
+            scope.path(),
+            percent_encode(name)
+        ),
+        conditional: false,
+    };
+    api.pages(&list, |page: Page| {
+        let count = page.runners.len();
+        // Old servers do not know the filter: compare here as well.
+        found = page.runners.into_iter().find(|runner| runner.name == name);
+        let enough = found.as_ref().map_or(Enough::No, |_| Enough::Yes);
+        (count, enough)
+    })?;
+    Ok(found.map(Runner::from))
+}
+
+fn runner(api: Api<'_>, scope: &Scope, id: u64) -> Result<Option<Runner>, GithubError> {
+    let path = format!("{}/actions/runners/{id}", scope.path());
+    let call = Call::get(&path);
+    match api.at(scope, Asked::Runners(scope), &call, 200) {
+        Err(error) if error.is_status(404) => Ok(None),
+        result => Ok(Some(parse::<WireRunner>(&call, &result?)?.into())),
+    }
+}
+
+fn delete_runner(api: Api<'_>, scope: &Scope, id: u64) -> Result<(), GithubError> {
+    let path = format!("{}/actions/runners/{id}", scope.path());
+    let call = Call::change(Method::Delete, &path, None);
+    match api.at(scope, Asked::Runners(scope), &call, 204) {
         // It is gone, whoever did it: an ephemeral runner that ran its job,
         // or an earlier try whose answer was lost.
         Err(error) if error.is_status(404) => Ok(()),
@@ -161,82 +209,7 @@ pub(super) fn delete_runner(auth: &Auth, scope: &Scope, id: u64) -> Result<(), G
     }
 }
 
-pub(super) fn find_runner(
-    auth: &Auth,
-    scope: &Scope,
-    name: &str,
-) -> Result<Option<RunnerSummary>, GithubError> {
-    #[derive(Deserialize)]
-    struct Wire<'a> {
-        #[serde(borrow)]
-        runners: Vec<WireRunner<'a>>,
-    }
-    let name_query = percent_encode(name);
-    for page in 1..=PAGES {
-        let path = format!(
-            "{}/actions/runners?name={name_query}&per_page={PER_PAGE}&page={page}",
-            scope.path()
-        );
-        let call = Call::get(&path);
-        let answer = auth.as_installation(scope, Asked::Runners(scope), &call, 200)?;
-        let wire: Wire<'_> = parse(&call, &answer)?;
-        // Old servers do not know the filter: compare here as well.
-        if let Some(runner) = wire.runners.iter().find(|runner| runner.name == name) {
-            return Ok(Some(runner.summary()));
-        }
-        if wire.runners.len() < PER_PAGE {
-            return Ok(None);
-        }
-    }
-    Err(too_long("find runner", scope))
-}
-
-pub(super) fn runner_group(auth: &Auth, scope: &Scope, name: &str) -> Result<u64, GithubError> {
-    const OPERATION: &str = "find runner group";
-    #[derive(Deserialize)]
-    struct Wire<'a> {
-        #[serde(borrow)]
-        runner_groups: Vec<Group<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Group<'a> {
-        id: u64,
-        #[serde(borrow)]
-        name: Cow<'a, str>,
-    }
-    if !scope.is_org() {
-        let reason = format!("{scope} has no runner groups: only organizations do");
-        return Err(GithubError::Argument {
-            operation: OPERATION,
-            reason,
-        });
-    }
-    for page in 1..=PAGES {
-        let path = format!(
-            "{}/actions/runner-groups?per_page={PER_PAGE}&page={page}",
-            scope.path()
-        );
-        let call = Call::get(&path);
-        let answer = auth.as_installation(scope, Asked::Runners(scope), &call, 200)?;
-        let wire: Wire<'_> = parse(&call, &answer)?;
-        if let Some(group) = wire.runner_groups.iter().find(|group| group.name == name) {
-            return Ok(group.id);
-        }
-        if wire.runner_groups.len() < PER_PAGE {
-            let reason = format!("{scope} has no runner group named {name:?}");
-            return Err(GithubError::Argument {
-                operation: OPERATION,
-                reason,
-            });
-        }
-    }
-    Err(too_long(OPERATION, scope))
-}
-
-pub(super) fn runner_downloads(
-    auth: &Auth,
-    scope: &Scope,
-) -> Result<Vec<RunnerDownload>, GithubError> {
+fn downloads(api: Api<'_>, scope: &Scope) -> Result<Vec<RunnerDownload>, GithubError> {
     #[derive(Deserialize)]
     struct Wire {
         os: String,
@@ -246,8 +219,8 @@ pub(super) fn runner_downloads(
         sha256_checksum: Option<String>,
     }
     let path = format!("{}/actions/runners/downloads", scope.path());
-    let call = Call::get(&path);
-    let answer = auth.as_installation(scope, Asked::Runners(scope), &call, 200)?;
+    let call = Call::get_if_changed(&path);
+    let answer = api.at(scope, Asked::Runners(scope), &call, 200)?;
     let wire: Vec<Wire> = parse(&call, &answer)?;
     let is_digest =
         |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -264,52 +237,4 @@ pub(super) fn runner_downloads(
                 .map(|text| text.to_ascii_lowercase()),
         })
         .collect())
-}
-
-#[derive(Deserialize)]
-struct WireRunner<'a> {
-    id: u64,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    status: Cow<'a, str>,
-    #[serde(default)]
-    busy: bool,
-}
-
-impl WireRunner<'_> {
-    fn summary(&self) -> RunnerSummary {
-        let status = match self.status.as_ref() {
-            "online" => RunnerStatus::Online,
-            "offline" => RunnerStatus::Offline,
-            _ => RunnerStatus::Other,
-        };
-        RunnerSummary {
-            id: self.id,
-            status,
-            busy: self.busy,
-        }
-    }
-}
-
-fn too_long(operation: &'static str, scope: &Scope) -> GithubError {
-    let reason = format!(
-        "the list of {scope} has more than {} entries",
-        PAGES * PER_PAGE
-    );
-    GithubError::Argument { operation, reason }
-}
-
-/// RFC 3986 section 2.3: all but the unreserved characters.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

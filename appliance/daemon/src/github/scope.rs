@@ -1,7 +1,7 @@
-//! Where runners belong at GitHub: an organization or one repository.
+//! Where runners belong at GitHub: an organization, one repository, or an
+//! enterprise.
 //!
 //! A scope holds names that are safe in a URL's path, or it does not exist.
-//! Enterprises are not here: their endpoints accept no App token.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::error::GithubError;
 /// Longest login or repository name; GitHub allows 39 and 100.
 const NAME_BYTES: usize = 100;
 
-/// An organization or a repository.
+/// An organization, a repository, or an enterprise.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope(Kind);
 
@@ -18,6 +18,7 @@ pub struct Scope(Kind);
 enum Kind {
     Org(String),
     Repo { owner: String, name: String },
+    Enterprise(String),
 }
 
 impl Scope {
@@ -49,16 +50,40 @@ impl Scope {
         }
     }
 
+    /// The scope of an enterprise's runners. GitHub takes a person's classic
+    /// token there, and no App's.
+    ///
+    /// # Errors
+    /// [`GithubError::Argument`] when `enterprise` is no slug.
+    pub fn enterprise(enterprise: &str) -> Result<Self, GithubError> {
+        if is_name(enterprise) {
+            return Ok(Self(Kind::Enterprise(enterprise.to_owned())));
+        }
+        Err(refuse(enterprise, "an enterprise's slug, such as octo"))
+    }
+
+    /// Whether this is an enterprise.
+    pub fn is_enterprise(&self) -> bool {
+        matches!(self.0, Kind::Enterprise(_))
+    }
+
+    /// Whether this is one repository.
+    pub fn is_repo(&self) -> bool {
+        matches!(self.0, Kind::Repo { .. })
+    }
+
     /// Whether this is a whole organization.
     pub fn is_org(&self) -> bool {
         matches!(self.0, Kind::Org(_))
     }
 
-    /// The path of this scope: `/orgs/{org}` or `/repos/{owner}/{name}`.
+    /// The path of this scope: `/orgs/{org}`, `/repos/{owner}/{name}` or
+    /// `/enterprises/{enterprise}`.
     pub(super) fn path(&self) -> String {
         match &self.0 {
             Kind::Org(org) => format!("/orgs/{org}"),
             Kind::Repo { owner, name } => format!("/repos/{owner}/{name}"),
+            Kind::Enterprise(enterprise) => format!("/enterprises/{enterprise}"),
         }
     }
 }
@@ -68,6 +93,7 @@ impl fmt::Display for Scope {
         match &self.0 {
             Kind::Org(org) => write!(f, "organization {org}"),
             Kind::Repo { owner, name } => write!(f, "repository {owner}/{name}"),
+            Kind::Enterprise(enterprise) => write!(f, "enterprise {enterprise}"),
         }
     }
 }
@@ -111,6 +137,8 @@ mod tests {
             Scope::repo("octo-org/app.js"),
             Some("/repos/octo-org/app.js"),
         );
+        check(Scope::enterprise("octo"), Some("/enterprises/octo"));
+        check(Scope::enterprise("octo/x"), None);
         for bad in [
             "",
             ".",

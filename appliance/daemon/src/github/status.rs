@@ -5,8 +5,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::Answer;
 use super::error::{ErrorKind, GithubError, StatusError, one_line};
-use super::http::{Answer, Call, Method};
+use super::http::{Call, Method};
 use super::scope::Scope;
 
 /// GitHub Docs, "Rate limits": without a header, wait at least one minute.
@@ -26,8 +27,31 @@ pub(super) enum Asked<'a> {
     Mint(&'a Scope),
     /// Anything else about runners.
     Runners(&'a Scope),
-    /// About a workflow job.
+    /// About a workflow job or run.
     Jobs(&'a Scope),
+    /// To start a workflow, or to run jobs again.
+    Workflows(&'a Scope),
+    /// About a repository itself.
+    Repository(&'a Scope),
+    /// What needs no identity.
+    Anybody,
+}
+
+/// How long GitHub asks to send nothing, if it does. `now_ms` is used when the
+/// answer has no date of its own.
+pub(super) fn asked_to_wait_ms(answer: &Answer, now_ms: u64) -> Option<u64> {
+    let limited = match answer.status {
+        429 => true,
+        403 => {
+            answer.head.retry_after_s.is_some()
+                || answer.head.rate_remaining == Some(0)
+                || message(&answer.body)
+                    .to_ascii_lowercase()
+                    .contains("rate limit")
+        }
+        _ => false,
+    };
+    limited.then(|| retry_after_ms(answer, now_ms))
 }
 
 /// The error for an answer whose status is not the one expected. `now_ms` is
@@ -49,7 +73,7 @@ pub(super) fn refuse(
         };
     }
     let message = message(&answer.body);
-    let kind = kind(answer, &message, now_ms);
+    let kind = kind(answer, now_ms);
     let mend = mend(asked, call.method, answer.status, kind, &message);
     GithubError::Status(Box::new(StatusError {
         method,
@@ -61,20 +85,9 @@ pub(super) fn refuse(
     }))
 }
 
-fn kind(answer: &Answer, message: &str, now_ms: u64) -> ErrorKind {
-    let limited = match answer.status {
-        429 => true,
-        403 => {
-            answer.retry_after_s.is_some()
-                || answer.rate_remaining == Some(0)
-                || message.to_ascii_lowercase().contains("rate limit")
-        }
-        _ => false,
-    };
-    if limited {
-        return ErrorKind::RateLimited {
-            retry_after_ms: retry_after_ms(answer, now_ms),
-        };
+fn kind(answer: &Answer, now_ms: u64) -> ErrorKind {
+    if let Some(retry_after_ms) = asked_to_wait_ms(answer, now_ms) {
+        return ErrorKind::RateLimited { retry_after_ms };
     }
     match answer.status {
         401 => ErrorKind::Unauthorized,
@@ -87,18 +100,15 @@ fn kind(answer: &Answer, message: &str, now_ms: u64) -> ErrorKind {
 }
 
 fn retry_after_ms(answer: &Answer, now_ms: u64) -> u64 {
+    let head = &answer.head;
     let reset_ms = || {
-        let reset_s = answer
+        let reset_s = head
             .rate_reset_s
-            .filter(|_| answer.rate_remaining == Some(0))?;
-        Some(
-            reset_s
-                .saturating_mul(1000)
-                .saturating_sub(answer.date_ms.unwrap_or(now_ms)),
-        )
+            .filter(|_| head.rate_remaining == Some(0))?;
+        let now_ms = head.date_ms.unwrap_or(now_ms);
+        Some(reset_s.saturating_mul(1000).saturating_sub(now_ms))
     };
-    answer
-        .retry_after_s
+    head.retry_after_s
         .map(|seconds| seconds.saturating_mul(1000))
         .or_else(reset_ms)
         .unwrap_or(DEFAULT_WAIT_MS)
@@ -117,21 +127,42 @@ fn mend(asked: Asked<'_>, method: Method, status: u16, kind: ErrorKind, message:
         (401, Asked::App { app_id }) => format!(
             "the private key does not belong to app {app_id}, or this machine's clock is wrong"
         ),
+        (401, Asked::Mint(scope) | Asked::Runners(scope)) if scope.is_enterprise() => {
+            "the classic token in token_path has expired or was revoked: make a new one".to_owned()
+        }
         (401, _) => {
             "the installation's token was refused: was the app uninstalled or suspended?".to_owned()
         }
         (403, _) if suspended => {
             "unsuspend the app's installation in the account's settings at github".to_owned()
         }
+        (403, Asked::Mint(scope) | Asked::Runners(scope)) if scope.is_enterprise() => format!(
+            "give the classic token in token_path {} for {scope}",
+            permission(scope)
+        ),
         (403, Asked::Mint(scope) | Asked::Runners(scope)) => format!(
             "give the app {} and accept the new permission for {scope}",
             permission(scope)
         ),
-        (403, Asked::Jobs(scope)) => format!(
-            "give the app the repository permission \"Actions: read\" and accept it for {scope}"
+        (403, Asked::Workflows(_)) if method == Method::Post && message.contains("rerun") => {
+            "a job can run again only when its whole workflow run has ended".to_owned()
+        }
+        (403, Asked::Jobs(scope) | Asked::Workflows(scope) | Asked::Repository(scope)) => {
+            let wanted = match asked {
+                Asked::Workflows(_) => "Actions: read and write",
+                Asked::Repository(_) => "Metadata: read",
+                _ => "Actions: read",
+            };
+            format!("give the app the repository permission \"{wanted}\" and accept it for {scope}")
+        }
+        (404, Asked::Mint(scope) | Asked::Runners(scope)) if scope.is_enterprise() => format!(
+            "{scope} is unknown, or whoever made the classic token does not own it, or the token \
+             lacks {}",
+            permission(scope)
         ),
         (404, Asked::Mint(scope)) => format!(
-            "{scope} is unknown, or the app is not installed there, or it lacks {}",
+            "{scope} or the runner group is unknown, or the app is not installed there, or it \
+             lacks {}",
             permission(scope)
         ),
         (409, Asked::Mint(_)) => {
@@ -146,7 +177,9 @@ fn mend(asked: Asked<'_>, method: Method, status: u16, kind: ErrorKind, message:
 
 /// GitHub Docs, "Permissions required for GitHub Apps".
 fn permission(scope: &Scope) -> &'static str {
-    if scope.is_org() {
+    if scope.is_enterprise() {
+        "the scope manage_runners:enterprise"
+    } else if scope.is_org() {
         "the organization permission \"Self-hosted runners: read and write\""
     } else {
         "the repository permission \"Administration: read and write\""

@@ -4,6 +4,7 @@
 mod auth;
 mod deliveries;
 mod jwt;
+mod limits;
 mod runners;
 mod server;
 mod tls;
@@ -63,12 +64,18 @@ fn config(api_url: &str) -> GithubConfig {
         api_url: api_url.into(),
         app_id: 77,
         private_key_pem: Secret::new(key_pem().into()),
+        enterprise_token: None,
         ca_file: None,
     }
 }
 
 fn client(server: &Server, clock: &FakeClock) -> GithubClient {
-    GithubClient::start_with_clock(config(server.url()), clock.clock()).expect("client starts")
+    start(config(server.url()), clock)
+}
+
+/// A client that does not wait between two tries.
+fn start(config: GithubConfig, clock: &FakeClock) -> GithubClient {
+    GithubClient::start_with(config, clock.clock(), Arc::new(|_| {})).expect("client starts")
 }
 
 /// RFC 3339 text of a time in Unix milliseconds.

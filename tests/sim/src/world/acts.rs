@@ -228,6 +228,20 @@ impl World {
     }
 
     /// `name-registered-once`.
+    /// Only a job that failed is run again, and no workflow does so of itself.
+    pub(super) fn check_rerun(&self, number: u64) -> Step {
+        let job = self.github.jobs.get(&number);
+        let failed = job.is_some_and(|job| job.conclusion == Some("failure"));
+        let lost = self.lost.contains(&number);
+        if failed && lost {
+            return Ok(());
+        }
+        Err(broken(
+            "rerun-is-the-sleds-fault",
+            format!("job {number} is run again, and its sled did not fail it"),
+        ))
+    }
+
     pub(super) fn check_name(&self, name: &str, _scope: &Scope) -> Step {
         if self.github.names.contains(name) && !self.github.runners.contains_key(name) {
             return Err(broken("name-registered-once", format!("{name} came again")));

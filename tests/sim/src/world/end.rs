@@ -138,6 +138,7 @@ fn is_patient(state: &State, effect: &Effect) -> bool {
         Effect::PowerOn { .. }
         | Effect::Mint { .. }
         | Effect::DeleteRunner { .. }
+        | Effect::RerunJob { .. }
         | Effect::SignReceipt { .. } => false,
     }
 }

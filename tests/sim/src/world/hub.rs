@@ -122,6 +122,16 @@ impl World {
                 });
                 Outcome::LookedUp(Ok(answer))
             }
+            Effect::RerunJob { job, .. } => {
+                self.check_rerun(job.number)?;
+                Outcome::Rerun(match self.github.rerun(job.number, self.now) {
+                    Some(number) => {
+                        self.announce(number);
+                        Ok(())
+                    }
+                    None => Err(GithubFailure::Refused("the run is open".to_owned())),
+                })
+            }
             Effect::PowerOn { .. } | Effect::PowerOff { .. } | Effect::SignReceipt { .. } => {
                 Outcome::Stale
             }
@@ -150,6 +160,7 @@ fn failed(effect: &Effect, failure: GithubFailure) -> Outcome {
         Effect::Mint { .. } => Outcome::Minted(Err(failure)),
         Effect::DeleteRunner { .. } => Outcome::Deleted(Err(failure)),
         Effect::LookUpJob { .. } => Outcome::LookedUp(Err(failure)),
+        Effect::RerunJob { .. } => Outcome::Rerun(Err(failure)),
         Effect::PowerOn { .. } | Effect::PowerOff { .. } | Effect::SignReceipt { .. } => {
             Outcome::Stale
         }

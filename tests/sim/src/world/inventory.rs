@@ -35,7 +35,12 @@ fn pool(number: u8, name: &str, scope: Scope, labels: &[&str], grade: Assurance)
         },
         max_runtime_s: MAX_RUNTIME_S,
         min_assurance: grade,
-        policy: PoolPolicy::default(),
+        policy: PoolPolicy {
+            max_reruns: 1,
+            ..PoolPolicy::default()
+        },
+        group: None,
+        public: Vec::new(),
     }
 }
 

@@ -98,6 +98,12 @@ impl World {
         Ok(())
     }
 
+    /// GitHub gives up a job whose runner it does not hear any more.
+    pub(super) fn lose(&mut self, number: u64) -> Step {
+        self.lost.insert(number);
+        self.complete(number, "failure")
+    }
+
     /// A job ends at GitHub.
     pub(super) fn complete(&mut self, number: u64, conclusion: &'static str) -> Step {
         if self.github.complete(number, conclusion) {

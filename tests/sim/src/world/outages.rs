@@ -106,7 +106,7 @@ impl World {
         let withheld: Vec<String> = state
             .sleds()
             .filter(|(_, sled)| sled.quarantine.is_some())
-            .map(|(_, sled)| sled.name.clone())
+            .map(|(_, sled)| sled.name.to_string())
             .collect();
         for sled in withheld {
             self.submit(Event::Lever(Lever::Release { sled }), Asker::Operator);
@@ -126,7 +126,10 @@ impl World {
         let pools = self.inventory.pools.iter().map(|pool| Lever::ResumePool {
             pool: pool.name.clone(),
         });
-        let levers: Vec<Lever> = sleds.chain(pools).collect();
+        let holds = self.machines.iter().map(|machine| Lever::Unhold {
+            sled: machine.name.clone(),
+        });
+        let levers: Vec<Lever> = sleds.chain(pools).chain(holds).collect();
         for lever in levers {
             self.submit(Event::Lever(lever), Asker::Operator);
         }

@@ -179,7 +179,7 @@ impl World {
         let pools = &self.inventory.pools;
         let pool = pools[self.random.index(pools.len())].name.clone();
         let reason = "a person looks at it".to_owned();
-        match self.random.below(9) {
+        match self.random.below(11) {
             0 => Lever::Quarantine { sled, reason },
             1 => Lever::Release { sled },
             2 => Lever::Drain { sled },
@@ -187,6 +187,11 @@ impl World {
             4 | 5 => Lever::Resume { sled },
             6 => Lever::CancelClaim { sled },
             7 => Lever::PausePool { pool, reason },
+            8 => Lever::Unhold { sled },
+            9 => Lever::Hold {
+                sled,
+                seconds: self.random.between(1, 2 * 3600),
+            },
             _ => Lever::ResumePool { pool },
         }
     }

@@ -134,7 +134,7 @@ fn standing(state: &State, sled: &control::Sled) -> Standing {
         Some(BootStage::Netbooting) => Standing::Netbooting,
         Some(BootStage::Wiping) => Standing::Wiping,
         Some(BootStage::Ready | BootStage::Ordered) => Standing::Ready,
-        Some(BootStage::Running) => Standing::Running,
+        Some(BootStage::Running | BootStage::Held) => Standing::Running,
         Some(BootStage::PoweringOff { .. }) if sled.quarantine.is_some() => Standing::Withheld,
         Some(BootStage::PoweringOff { .. }) => Standing::PoweringOff,
         Some(BootStage::Ended) | None => Standing::Off,

@@ -322,6 +322,7 @@ impl Dispatch for Drivers {
                 Outcome::Minted(Ok(runner_id(name)))
             }
             Effect::DeleteRunner { .. } => Outcome::Deleted(Ok(true)),
+            Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
             Effect::LookUpJob { .. } => Outcome::LookedUp(Ok(control::JobAnswer::Gone)),
             Effect::SignReceipt { digest, .. } => {
                 let signed = messages::SignedReceipt::signed_hash(digest);

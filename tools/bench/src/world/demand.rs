@@ -55,6 +55,8 @@ pub(crate) trait Demand {
             run_id: number / 4,
             run_attempt: 1,
             labels: self.labels(facts.pool).clone(),
+            group: None,
+            public: false,
             runner,
             conclusion,
         }

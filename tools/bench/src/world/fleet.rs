@@ -67,6 +67,8 @@ fn pool(name: &str, organization: &str, labels: &[&str]) -> PoolSpec {
         max_runtime_s: 6 * 3600,
         min_assurance: Assurance::Claimed,
         policy: PoolPolicy::default(),
+        group: None,
+        public: Vec::new(),
     }
 }
 

@@ -39,13 +39,13 @@ fn check_day(store: &Store) {
     assert_eq!(hubs, [Some("main".to_owned()), Some("second".to_owned())]);
 
     let sleds: Vec<_> = state.sleds().map(|(_, sled)| sled.clone()).collect();
-    let names: Vec<&str> = sleds.iter().map(|sled| sled.name.as_str()).collect();
+    let names: Vec<&str> = sleds.iter().map(|sled| sled.name.as_ref()).collect();
     assert_eq!(names, ["sled-00", "sled-01", "sled-02", "sled-03"]);
     // However a release keeps it, a person's reason is there.
     let withheld = sleds
         .iter()
         .filter(|sled| format!("{sled:?}").contains("its fan is loud"));
-    let withheld: Vec<&str> = withheld.map(|sled| sled.name.as_str()).collect();
+    let withheld: Vec<&str> = withheld.map(|sled| sled.name.as_ref()).collect();
     assert_eq!(withheld, ["sled-02"]);
     let claimed = sleds
         .iter()

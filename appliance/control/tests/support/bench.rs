@@ -1,0 +1,243 @@
+//! A small rack by hand, for tests that walk a boot step by step.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use messages::{
+    AgentKey, AgentMessage, ApplianceId, Assurance, BootId, DeliveryKey, Digest, EffectId,
+    Firmware, HubId, ImageRef, Mac, Millis, RunnerId, Scratch, WipeReport,
+};
+use musher_control::{
+    AgentReply, BootImage, BootStage, DeliveryResult, Effect, Effects, Event, Hook, Inventory,
+    JobAction, JobReport, Labels, Limits, Outcome, PoolPolicy, PoolSpec, PowerReading, PoweredOn,
+    Reply, Scope, SledSpec, State, step,
+};
+
+/// One pool of two sleds, and whatever a test does to them.
+pub(crate) struct Bench {
+    pub(crate) state: State,
+    pub(crate) now: u64,
+    deliveries: u128,
+}
+
+pub(crate) const KEY: AgentKey = AgentKey([1; 32]);
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Its pool, as declared.
+    pub(crate) fn pool() -> PoolSpec {
+        let image = BootImage {
+            kernel: Digest([1; 32]),
+            initramfs: Digest([2; 32]),
+            rootfs: ImageRef {
+                name: "debian-12".into(),
+                digest: Digest([3; 32]),
+                bytes: 1,
+            },
+        };
+        PoolSpec {
+            name: "linux".into(),
+            github: "main".into(),
+            scope: Scope::Org("octo".into()),
+            labels: vec!["linux".into()],
+            image,
+            max_runtime_s: 6 * 3600,
+            min_assurance: Assurance::Claimed,
+            policy: PoolPolicy::default(),
+            group: None,
+            public: Vec::new(),
+        }
+    }
+
+    /// With a pool that differs.
+    pub(crate) fn with(change: impl FnOnce(&mut PoolSpec)) -> Self {
+        let mut bench = Self {
+            state: State::new(ApplianceId([1; 4]), Limits::default()),
+            now: 1_000_000,
+            deliveries: 0,
+        };
+        bench.step(Event::Started);
+        let sled = |n: u8| SledSpec {
+            name: format!("sled-{n}"),
+            mac: Mac([0, 0, 0, 0, 0, n]),
+            pools: vec!["linux".into()],
+            circuit: None,
+            watts: 0,
+        };
+        let mut pool = Self::pool();
+        change(&mut pool);
+        bench.step(Event::Inventory(Inventory {
+            hubs: vec!["main".into()],
+            pools: vec![pool],
+            circuits: Vec::new(),
+            sleds: vec![sled(1), sled(2)],
+        }));
+        bench.read_all(PowerReading::Off);
+        bench.now += 10_000;
+        bench
+    }
+
+    pub(crate) fn step(&mut self, event: Event) -> Reply {
+        let mut fx = Effects::new([7; 32]);
+        step(&mut self.state, Millis(self.now), event, &mut fx);
+        self.state.drain_changes();
+        fx.reply
+    }
+
+    pub(crate) fn read_all(&mut self, reading: PowerReading) {
+        let sleds: Vec<_> = self
+            .state
+            .sleds()
+            .map(|(id, row)| (id, row.generation))
+            .collect();
+        for (sled, generation) in sleds {
+            self.step(Event::PowerRead {
+                sled,
+                generation,
+                result: Ok(reading),
+            });
+        }
+    }
+
+    pub(crate) fn deliver(
+        &mut self,
+        number: u64,
+        action: JobAction,
+        runner: Option<RunnerId>,
+    ) -> DeliveryResult {
+        self.deliver_as(number, action, runner, |_| {})
+    }
+
+    /// A delivery that differs.
+    pub(crate) fn deliver_as(
+        &mut self,
+        number: u64,
+        action: JobAction,
+        runner: Option<RunnerId>,
+        change: impl FnOnce(&mut JobReport),
+    ) -> DeliveryResult {
+        self.deliveries += 1;
+        let mut report = JobReport {
+            number,
+            action,
+            repository: "octo/app".into(),
+            name: "build".into(),
+            workflow: "ci".into(),
+            run_id: 1,
+            run_attempt: 1,
+            labels: Labels::new(["linux"]),
+            group: None,
+            public: false,
+            runner: runner.map(|id| (id, "".into())),
+            conclusion: (action == JobAction::Completed).then(|| "success".into()),
+        };
+        change(&mut report);
+        let reply = self.step(Event::Delivery {
+            key: DeliveryKey(self.deliveries),
+            hub: HubId(1),
+            source: musher_control::Source::Tunnel,
+            hook: Hook::Job(Box::new(report)),
+        });
+        match reply {
+            Reply::Delivery(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn effect(&self, name: &str) -> Option<(EffectId, Effect)> {
+        self.state
+            .due_effects(Millis(u64::MAX))
+            .find(|(_, effect)| effect.name() == name)
+            .map(|(id, effect)| (id, effect.clone()))
+    }
+
+    pub(crate) fn settle(&mut self, name: &str, outcome: Outcome) {
+        let (id, _) = self
+            .effect(name)
+            .unwrap_or_else(|| panic!("no {name} is pending"));
+        self.step(Event::Outcome { id, outcome });
+    }
+
+    pub(crate) fn live(&self) -> BootId {
+        self.state
+            .boots()
+            .find(|(_, boot)| boot.stage != BootStage::Ended)
+            .map(|(id, _)| id)
+            .expect("a boot goes on")
+    }
+
+    pub(crate) fn stage(&self, boot: BootId) -> BootStage {
+        self.state.boot(boot).expect("it is kept").stage.clone()
+    }
+
+    pub(crate) fn say(&mut self, boot: BootId, key: AgentKey, message: AgentMessage) -> AgentReply {
+        let ticket = self.state.boot(boot).expect("it is kept").ticket;
+        match self.step(Event::Agent {
+            ticket,
+            key,
+            message,
+        }) {
+            Reply::Agent(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn powered_on(&mut self) {
+        let done = PoweredOn {
+            at: Millis(self.now),
+            edge: true,
+            override_confirmed: true,
+        };
+        self.settle("power-on", Outcome::PoweredOn(Ok(done)));
+        self.now += 20_000;
+    }
+
+    pub(crate) fn hello() -> AgentMessage {
+        AgentMessage::Hello(messages::Inventory {
+            agent_version: "1".into(),
+            kernel: "6".into(),
+            firmware: Firmware::Bios,
+            cpus: 1,
+            memory_mib: 1,
+            product: "bench".into(),
+            disks: Vec::new(),
+            uptime_ms: 1,
+        })
+    }
+
+    /// A job is queued and its boot walked to a stage.
+    pub(crate) fn walk(&mut self, to: &BootStage) -> BootId {
+        if self.state.jobs().count() == 0 {
+            assert_eq!(
+                self.deliver(1, JobAction::Queued, None),
+                DeliveryResult::Queued
+            );
+        }
+        let boot = self.live();
+        let wiped = AgentMessage::Wiped(WipeReport {
+            disks: Vec::new(),
+            scratch: Scratch {
+                cipher: "aes".into(),
+                disk: None,
+                bytes: 1,
+            },
+            elapsed_ms: 1,
+        });
+        while self.stage(boot) != *to {
+            match self.stage(boot) {
+                BootStage::PoweringOn => self.powered_on(),
+                BootStage::Netbooting => drop(self.say(boot, KEY, Self::hello())),
+                BootStage::Wiping => drop(self.say(boot, KEY, wiped.clone())),
+                BootStage::Ready => self.settle("mint", Outcome::Minted(Ok(RunnerId(5)))),
+                BootStage::Ordered => {
+                    let row = self.state.boot(boot).and_then(|row| row.runner.clone());
+                    let runner_name = row.map(|runner| runner.name).unwrap_or_default();
+                    self.say(boot, KEY, AgentMessage::Accepted { runner_name });
+                }
+                other => panic!("{other:?} leads nowhere"),
+            }
+        }
+        boot
+    }
+}
