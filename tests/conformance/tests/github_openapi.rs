@@ -14,12 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use description::Description;
 use fakehub::answer::{Body, Request};
 use fakehub::server::{Side, route};
-use fakehub::{GITHUB_ROUTES, Hub, Running};
+use fakehub::{Hub, Running, github_routes};
 use receiver::Receiver;
 use serde_json::{Value, json};
 
 const APP: u64 = 123_456;
 const INSTALLATION: u64 = 1_001;
+const CLASSIC: &str = "ghp_of_the_enterprises_owner";
 
 /// fakehub with one App, started from a configuration file.
 struct Stage {
@@ -36,6 +37,7 @@ impl Stage {
         let file = |name: &str| dir.path().join(name);
         fakehub::keys::generate(&file("app.pem"), &file("app.pub.pem")).expect("a key pair");
         std::fs::write(file("secret"), "It's a Secret to Everybody\n").expect("written");
+        std::fs::write(file("classic"), format!("{CLASSIC}\n")).expect("written");
         std::fs::write(
             file("runner.tar.gz"),
             fakehub::tarball::pack(b"x").expect("packed"),
@@ -52,6 +54,7 @@ impl Stage {
             version = "2.335.0"
             [[app]]
             app_id = {APP}
+            permissions = {{ actions = "write", administration = "write", metadata = "read", organization_self_hosted_runners = "write" }}
             public_key_path = "app.pub.pem"
             webhook_url = "{}"
             webhook_secret_path = "secret"
@@ -59,6 +62,17 @@ impl Stage {
             id = {INSTALLATION}
             account = "octo-org"
             repositories = ["demo"]
+            permissions = {{ actions = "write", administration = "write", metadata = "read", organization_self_hosted_runners = "write" }}
+            [[enterprise]]
+            slug = "octo"
+            organizations = ["octo-org"]
+            token_path = "classic"
+            [[workflow]]
+            repo = "octo-org/demo"
+            file = "accept.yml"
+            labels = ["self-hosted", "{{{{nonce}}}}"]
+            script = "true"
+            inputs = ["nonce"]
             "#,
             receiver.url
         );
@@ -125,6 +139,8 @@ fn mended(template: &str, schema: &Value) -> Option<Value> {
 struct Checked<'a> {
     stage: &'a Stage,
     api: &'a Description,
+    /// GitHub Enterprise Cloud's: it has the enterprises' endpoints.
+    cloud: &'a Description,
     driven: BTreeSet<(String, String)>,
 }
 
@@ -139,38 +155,41 @@ struct Call<'a> {
 impl Checked<'_> {
     async fn call(&mut self, call: Call<'_>, expect: u16) -> Value {
         let what = format!("{} {} -> {expect}", call.method, call.path);
-        let operation = self.api.operation(call.method, call.template);
+        let api = match call.template.starts_with("/enterprises/") {
+            true => self.cloud,
+            false => self.api,
+        };
+        let operation = api.operation(call.method, call.template);
         let mut request = Request::new(call.method, &call.path).bearer(call.bearer);
         if let Some(body) = &call.body {
             request = request.json(body);
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             assert!(schema.is_object(), "{what}: GitHub describes no body");
             if expect < 300 {
-                self.api.check(&format!("body of {what}"), schema, body);
+                api.check(&format!("body of {what}"), schema, body);
             }
         }
         let answer = route(self.stage.hub(), Side::Api, &request).await;
         assert_eq!(answer.status, expect, "{what}: {:?}", answer.body);
         match operation["responses"].get(expect.to_string()) {
             Some(response) => {
-                let response = self.api.resolve(response);
+                let response = api.resolve(response);
                 match &response["content"]["application/json"]["schema"] {
                     Value::Null => assert!(matches!(answer.body, Body::Empty), "{what}"),
                     schema => {
                         let mended = mended(call.template, schema);
-                        self.api
-                            .check(&what, mended.as_ref().unwrap_or(schema), answer.value());
+                        api.check(&what, mended.as_ref().unwrap_or(schema), answer.value());
                     }
                 }
             }
             None => {
                 // GitHub does not list what every endpoint may answer.
                 assert!(
-                    matches!(expect, 400 | 401 | 403 | 404),
+                    matches!(expect, 400 | 401 | 403 | 404 | 422),
                     "{what}: not described"
                 );
                 let schema = json!({ "$ref": "#/components/schemas/basic-error" });
-                self.api.check(&what, &schema, answer.value());
+                api.check(&what, &schema, answer.value());
             }
         }
         if expect < 300 {
@@ -184,8 +203,7 @@ impl Checked<'_> {
     async fn at(&mut self, line: &str, bearer: &str, body: Option<Value>, expect: u16) -> Value {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         let bare = path.split('?').next().unwrap_or_default();
-        let found = GITHUB_ROUTES
-            .iter()
+        let found = github_routes()
             .find(|it| it.method == method && fakehub::routes::matches(it.template, bare).is_some())
             .unwrap_or_else(|| panic!("fakehub does not serve {line}"));
         let call = Call {
@@ -259,10 +277,115 @@ impl Checked<'_> {
             offered[0]["sha256_checksum"].as_str().map(str::len),
             Some(64)
         );
+        self.label_endpoints(&format!("{runners}/{id}/labels"), token)
+            .await;
         self.at(&format!("DELETE {runners}/{id}"), token, None, 204)
             .await;
         self.at(&format!("DELETE {runners}/{id}"), token, None, 404)
             .await;
+        for kind in ["registration-token", "remove-token"] {
+            let tokens = format!("POST {runners}/{kind}");
+            let made = self.at(&tokens, token, None, 201).await;
+            assert_eq!(made["token"].as_str().map(str::len), Some(29));
+            self.at(&tokens, "wrong", None, 401).await;
+        }
+        if !scope.starts_with("/repos/") {
+            let groups = format!("GET {scope}/actions/runner-groups?per_page=1");
+            let groups = self.at(&groups, token, None, 200).await;
+            assert_eq!(
+                groups["runner_groups"][0]["allows_public_repositories"],
+                false
+            );
+        }
+    }
+
+    async fn label_endpoints(&mut self, labels: &str, token: &str) {
+        let names = |answer: &Value| -> Vec<String> {
+            let labels = answer["labels"].as_array().expect("a list");
+            let name = |it: &Value| it["name"].as_str().expect("a name").to_owned();
+            labels.iter().map(name).collect()
+        };
+        let body = |labels: &[&str]| Some(json!({ "labels": labels }));
+        let get = format!("GET {labels}");
+        let (post, put) = (format!("POST {labels}"), format!("PUT {labels}"));
+        let delete = format!("DELETE {labels}");
+        let seen = self.at(&get, token, None, 200).await;
+        assert_eq!(names(&seen), ["self-hosted", "other"]);
+        let seen = self.at(&post, token, body(&["gpu", "Other"]), 200).await;
+        assert_eq!(names(&seen), ["self-hosted", "other", "gpu"]);
+        self.at(&post, token, body(&[]), 422).await;
+        let seen = self.at(&put, token, body(&["a b", "c"]), 200).await;
+        assert_eq!(names(&seen), ["self-hosted", "a b", "c"]);
+        let seen = self.at(&format!("{delete}/a%20b"), token, None, 200).await;
+        assert_eq!(names(&seen), ["self-hosted", "c"]);
+        self.at(&format!("{delete}/a%20b"), token, None, 404).await;
+        self.at(&format!("{delete}/self-hosted"), token, None, 422)
+            .await;
+        let seen = self.at(&delete, token, None, 200).await;
+        assert_eq!(names(&seen), ["self-hosted"]);
+        self.at(&put, token, body(&[]), 200).await;
+        self.at(&get, "wrong", None, 401).await;
+    }
+
+    /// A repository, its runs, their jobs, a dispatch, a rerun.
+    async fn workflow_endpoints(&mut self, token: &str) {
+        const DEMO: &str = "/repos/octo-org/demo";
+        self.at("GET /meta", "", None, 200).await;
+        self.at(&format!("GET {DEMO}"), token, None, 200).await;
+        self.at("GET /repos/octo-org/unknown", token, None, 404)
+            .await;
+        self.at(
+            "GET /installation/repositories?per_page=1",
+            token,
+            None,
+            200,
+        )
+        .await;
+        let dispatch = format!("POST {DEMO}/actions/workflows/accept.yml/dispatches");
+        let body = |nonce: &str| Some(json!({ "ref": "main", "inputs": { "nonce": nonce } }));
+        self.at(&dispatch, token, body("n-1"), 204).await;
+        self.at(&dispatch, token, Some(json!({ "ref": "main" })), 422)
+            .await;
+        let unknown = format!("POST {DEMO}/actions/workflows/other.yml/dispatches");
+        self.at(&unknown, token, body("n-1"), 404).await;
+        let queued = format!("GET {DEMO}/actions/runs?status=queued&per_page=1");
+        let runs = self.at(&queued, token, None, 200).await;
+        assert_eq!(runs["workflow_runs"][0]["event"], "workflow_dispatch");
+        let run = runs["workflow_runs"][0]["id"].as_u64().expect("a number");
+        let of_run = format!("GET {DEMO}/actions/runs/{run}/jobs");
+        let jobs = self.at(&of_run, token, None, 200).await;
+        assert_eq!(jobs["jobs"][0]["labels"], json!(["self-hosted", "n-1"]));
+        let job = jobs["jobs"][0]["id"].as_u64().expect("a number");
+        let rerun = format!("POST {DEMO}/actions/runs/{run}/rerun-failed-jobs");
+        self.at(&rerun, token, None, 403).await;
+        let cancel = format!("/_fakehub/jobs/{job}/cancel");
+        self.stage.own("POST", &cancel, "", json!({})).await;
+        self.at(&rerun, token, None, 201).await;
+        let jobs = self.at(&of_run, token, None, 200).await;
+        assert_eq!(jobs["jobs"][0]["run_attempt"], 2);
+        assert_ne!(jobs["jobs"][0]["id"], job);
+        self.at(&format!("GET {DEMO}/actions/runs/7/jobs"), token, None, 404)
+            .await;
+    }
+
+    /// What a browser posts, and what the code then buys, once.
+    async fn manifest_endpoint(&mut self) {
+        let manifest = "manifest=%7B%22url%22%3A%22https%3A%2F%2Fexample.org%22%2C\
+            %22redirect_url%22%3A%22http%3A%2F%2F127.0.0.1%3A1%2Fback%22%2C\
+            %22default_permissions%22%3A%7B%22actions%22%3A%22read%22%7D%2C\
+            %22default_events%22%3A%5B%22workflow_job%22%5D%7D";
+        let mut form = Request::new("POST", "/settings/apps/new?state=s");
+        form.body = manifest.as_bytes().to_vec();
+        let answer = route(self.stage.hub(), Side::Api, &form).await;
+        assert_eq!(answer.status, 302, "{:?}", answer.body);
+        let location = answer.headers.iter().find(|(name, _)| *name == "location");
+        let code = location
+            .and_then(|(_, url)| url.strip_prefix("http://127.0.0.1:1/back?code="))
+            .and_then(|rest| rest.strip_suffix("&state=s"))
+            .expect("a code");
+        let convert = format!("POST /app-manifests/{code}/conversions");
+        self.at(&convert, "", None, 201).await;
+        self.at(&convert, "", None, 404).await;
     }
 
     /// One job from queued to completed, seen through the API all the way.
@@ -323,6 +446,7 @@ impl Checked<'_> {
         self.at(&format!("GET /app/hook/deliveries/{entry}"), app, None, 200)
             .await;
         self.at("GET /app/hook/deliveries/7", app, None, 404).await;
+        self.at("GET /app/hook/config", app, None, 200).await;
         let again = format!("POST /app/hook/deliveries/{entry}/attempts");
         self.at(&again, app, None, 202).await;
     }
@@ -332,9 +456,11 @@ impl Checked<'_> {
 async fn answers_fit_githubs_description() {
     let stage = Stage::start().await;
     let api = Description::load("openapi");
+    let cloud = Description::of("openapi", "ghec");
     let mut checked = Checked {
         stage: &stage,
         api: &api,
+        cloud: &cloud,
         driven: BTreeSet::new(),
     };
     let token = checked.app_endpoints().await;
@@ -342,10 +468,17 @@ async fn answers_fit_githubs_description() {
     checked
         .runner_endpoints("/repos/octo-org/demo", &token)
         .await;
+    checked.runner_endpoints("/enterprises/octo", CLASSIC).await;
+    let enterprise = "GET /enterprises/octo/actions/runners";
+    checked.at(enterprise, &token, None, 403).await;
+    checked
+        .at("GET /enterprises/other/actions/runners", CLASSIC, None, 404)
+        .await;
     checked.job_endpoints(&token).await;
+    checked.workflow_endpoints(&token).await;
+    checked.manifest_endpoint().await;
     checked.delivery_endpoints().await;
-    let served: BTreeSet<(String, String)> = GITHUB_ROUTES
-        .iter()
+    let served: BTreeSet<(String, String)> = github_routes()
         .map(|route| (route.method.to_owned(), route.template.to_owned()))
         .collect();
     assert_eq!(
@@ -359,9 +492,11 @@ async fn webhooks_fit_githubs_description() {
     let mut stage = Stage::start().await;
     let hooks = Description::load("openapi-webhooks");
     let api = Description::load("openapi");
+    let cloud = Description::of("openapi", "ghec");
     let mut checked = Checked {
         stage: &stage,
         api: &api,
+        cloud: &cloud,
         driven: BTreeSet::new(),
     };
     let token = checked.app_endpoints().await;

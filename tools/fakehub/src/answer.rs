@@ -21,6 +21,8 @@ pub struct Request {
     pub authorization: Option<String>,
     /// `User-Agent`; GitHub refuses requests without one.
     pub user_agent: Option<String>,
+    /// `If-None-Match`: the entity tag of what the client has.
+    pub if_none_match: Option<String>,
     /// Body as sent.
     pub body: Vec<u8>,
 }
@@ -42,6 +44,7 @@ impl Request {
             query,
             authorization: None,
             user_agent: Some("fakehub-client".into()),
+            if_none_match: None,
             body: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Request};
 use crate::hub::Hub;
 use crate::routes::{Parameters, matches};
-use crate::state::{Conclusion, SessionError};
+use crate::state::{Conclusion, NewRunner, Scope, SessionError};
 
 /// Longest wait of one poll.
 const MAX_POLL_S: usize = 50;
@@ -39,7 +39,9 @@ pub async fn handle(hub: &Arc<Hub>, request: &Request) -> Answer {
     let at = |template: &'static str| matches(template, &request.path);
     let answer = match request.method.as_str() {
         "POST" => {
-            if let Some(found) = at("/_runner/{runner}/sessions") {
+            if at("/_runner/register").is_some() {
+                register(hub, request)
+            } else if let Some(found) = at("/_runner/{runner}/sessions") {
                 open(hub, &found, request)
             } else if let Some(found) = at("/_runner/{runner}/sessions/{session}/log") {
                 log(hub, &found, request)
@@ -74,6 +76,48 @@ fn caller<'a>(
         id,
         request.credential().unwrap_or_default(),
         found.text("session"),
+    ))
+}
+
+/// What `config.sh --ephemeral --token …` does.
+fn register(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
+    let body = request.object()?;
+    let wrong = |message: &str| Answer::error(422, message);
+    let now_ms = hub.now_ms();
+    let mut state = hub.state();
+    let permit = request
+        .credential()
+        .and_then(|token| state.permits.get(token))
+        .filter(|permit| permit.registers && permit.expires_ms > now_ms)
+        .ok_or_else(|| Answer::error(401, "Bad credentials"))?;
+    let scope = permit.scope.clone();
+    let name = body
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty() && name.len() <= 64)
+        .ok_or_else(|| wrong("name must be a string of 1 to 64 characters"))?;
+    let labels: Vec<String> = body
+        .get("labels")
+        .and_then(|it| serde_json::from_value(it.clone()).ok())
+        .filter(|labels: &Vec<String>| !labels.is_empty() && labels.len() <= 100)
+        .ok_or_else(|| wrong("labels must be a list of 1 to 100 strings"))?;
+    if state.name_taken(&scope, name) {
+        return Err(Answer::error(409, "A runner with that name exists"));
+    }
+    let new = NewRunner {
+        name: name.to_owned(),
+        labels,
+        group: (1, "Default".to_owned()),
+        takes_public: matches!(scope, Scope::Repo { .. }),
+        scope,
+        work_folder: "_work".to_owned(),
+    };
+    let runner = state
+        .register(new, now_ms)
+        .map_err(|full| Answer::error(503, &full.to_string()))?;
+    Ok(Answer::json(
+        201,
+        json!({ "id": runner.id, "secret": runner.secret }),
     ))
 }
 

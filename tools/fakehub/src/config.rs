@@ -183,6 +183,58 @@ impl fmt::Debug for App {
     }
 }
 
+/// An enterprise, whose endpoints take an owner's classic token.
+#[derive(Clone)]
+pub struct Enterprise {
+    /// Name in paths.
+    pub slug: String,
+    /// Number.
+    pub id: u64,
+    /// Its organizations: jobs of theirs may use its runners.
+    pub organizations: Vec<String>,
+    /// The classic token.
+    pub token: String,
+    /// What the token may do.
+    pub scopes: Vec<String>,
+    /// Its runner groups.
+    pub runner_groups: Vec<RunnerGroup>,
+}
+
+impl fmt::Debug for Enterprise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enterprise")
+            .field("slug", &self.slug)
+            .field("organizations", &self.organizations)
+            .field("token", &"redacted")
+            .finish_non_exhaustive()
+    }
+}
+
+/// A workflow that `workflow_dispatch` starts: one job.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workflow {
+    /// `owner/name`.
+    pub repo: String,
+    /// The file's name.
+    pub file: String,
+    /// What `runs-on` asks for; `{{input}}` is filled in.
+    pub labels: Vec<String>,
+    /// Run by `/bin/sh -e`.
+    pub script: String,
+    /// Inputs, all of them required.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+}
+
+impl Workflow {
+    /// GitHub's number of it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        number(&format!("{}/{}", self.repo, self.file))
+    }
+}
+
 /// Durations and bounds, in seconds where the name says so.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -205,6 +257,20 @@ pub struct Limits {
     /// Runners older than this are told that they are deprecated, as in
     /// `2.329.0`.
     pub minimum_runner_version: Option<String>,
+    /// Pretends to be this release of GitHub Enterprise Server.
+    pub server_release: Option<String>,
+}
+
+impl Limits {
+    /// GitHub Enterprise Server has just-in-time runners since 3.10.
+    #[must_use]
+    pub fn has_jit(&self) -> bool {
+        let Some(release) = &self.server_release else {
+            return true;
+        };
+        let mut parts = release.split('.').map(|part| part.parse().unwrap_or(0_u64));
+        (parts.next(), parts.next()) >= (Some(3), Some(10))
+    }
 }
 
 impl Default for Limits {
@@ -217,6 +283,7 @@ impl Default for Limits {
             queued_s: 86_400,
             rate_limit_per_hour: 5_000,
             minimum_runner_version: None,
+            server_release: None,
         }
     }
 }
@@ -234,6 +301,10 @@ pub struct Config {
     pub apps: Vec<App>,
     /// The runner offered for download.
     pub runner: Option<RunnerTarball>,
+    /// Enterprises.
+    pub enterprises: Vec<Enterprise>,
+    /// Workflows that can be dispatched.
+    pub workflows: Vec<Workflow>,
 }
 
 #[derive(Deserialize)]
@@ -246,6 +317,20 @@ struct RawConfig {
     runner: Option<RawRunner>,
     #[serde(default)]
     app: Vec<RawApp>,
+    #[serde(default)]
+    enterprise: Vec<RawEnterprise>,
+    #[serde(default)]
+    workflow: Vec<Workflow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEnterprise {
+    slug: String,
+    organizations: Vec<String>,
+    token_path: PathBuf,
+    scopes: Option<Vec<String>>,
+    runner_groups: Option<Vec<RunnerGroup>>,
 }
 
 #[derive(Deserialize)]
@@ -341,7 +426,14 @@ impl Config {
             listener.tls_key = listener.tls_key.map(|file| dir.join(file));
             listener
         };
+        let enterprises = raw
+            .enterprise
+            .into_iter()
+            .map(|enterprise| enterprise.resolve(dir))
+            .collect::<Result<Vec<_>, ConfigError>>()?;
         let config = Self {
+            enterprises,
+            workflows: raw.workflow,
             api: absolute(raw.api),
             sled: raw.sled.map(absolute),
             limits: raw.limits,
@@ -440,6 +532,30 @@ impl RawApp {
     }
 }
 
+impl RawEnterprise {
+    fn resolve(self, dir: &Path) -> Result<Enterprise, ConfigError> {
+        let token = read("classic token", &dir.join(&self.token_path))?;
+        Ok(Enterprise {
+            id: number(&format!("enterprise {}", self.slug)),
+            slug: self.slug,
+            organizations: self.organizations,
+            token: String::from_utf8_lossy(token.trim_ascii()).into_owned(),
+            scopes: self
+                .scopes
+                .unwrap_or_else(|| vec!["manage_runners:enterprise".into()]),
+            runner_groups: self.runner_groups.unwrap_or_else(|| vec![default_group()]),
+        })
+    }
+}
+
+fn default_group() -> RunnerGroup {
+    RunnerGroup {
+        id: 1,
+        name: "Default".into(),
+        allows_public_repositories: false,
+    }
+}
+
 impl RawInstallation {
     fn resolve(self, app_permissions: &Permissions) -> Installation {
         let names = self
@@ -458,11 +574,6 @@ impl RawInstallation {
                 private,
             })
             .collect();
-        let default_group = || RunnerGroup {
-            id: 1,
-            name: "Default".into(),
-            allows_public_repositories: false,
-        };
         Installation {
             id: self.id,
             account_id: number(&self.account),

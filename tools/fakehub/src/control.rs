@@ -9,7 +9,7 @@ use crate::hub::Hub;
 use crate::ids::timestamp;
 use crate::routes::{Parameters, matches};
 use crate::shapes;
-use crate::state::{Conclusion, DeliveryMode, Job, NewJob};
+use crate::state::{Conclusion, DeliveryMode, Fault, Job, NewJob};
 
 /// Most bytes of a script.
 const MAX_SCRIPT: usize = 256 * 1024;
@@ -30,6 +30,14 @@ pub fn handle(hub: &Hub, request: &Request) -> Answer {
                 mode(hub, request)
             } else if at("/_fakehub/clock").is_some() {
                 clock(hub, request)
+            } else if let Some(found) = at("/_fakehub/jobs/{id}/steal") {
+                steal(hub, &found, request)
+            } else if at("/_fakehub/faults").is_some() {
+                add_fault(hub, request)
+            } else if at("/_fakehub/busy-lies").is_some() {
+                busy_lies(hub, request)
+            } else if at("/_fakehub/tokens/revoke").is_some() {
+                Ok(revoke(hub))
             } else {
                 Err(Answer::not_found())
             }
@@ -46,6 +54,10 @@ pub fn handle(hub: &Hub, request: &Request) -> Answer {
             } else {
                 Err(Answer::not_found())
             }
+        }
+        "DELETE" if at("/_fakehub/faults").is_some() => {
+            hub.state().faults.clear();
+            Ok(Answer::empty(204))
         }
         _ => Err(Answer::not_found()),
     };
@@ -64,7 +76,7 @@ fn field<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a str, Answer
 
 fn create(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
     let body = request.object()?;
-    let known = ["repo", "labels", "script", "name"];
+    let known = ["repo", "labels", "script", "name", "run"];
     if let Some(other) = body.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(wrong(&format!("unknown field {other}")));
     }
@@ -91,9 +103,19 @@ fn create(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
         public: !repository.private,
         labels,
         script: script.to_owned(),
+        run: body.get("run").and_then(Value::as_u64),
     };
     let now_ms = hub.now_ms();
     let mut state = hub.state();
+    let foreign = |run: &u64| {
+        !state
+            .runs
+            .get(run)
+            .is_some_and(|it| it.account == installation.account && it.repo == repository.name)
+    };
+    if new.run.as_ref().is_some_and(foreign) {
+        return Err(wrong("the repository has no such run"));
+    }
     let (id, change) = state
         .queue(new, now_ms)
         .map_err(|full| Answer::error(503, &full.to_string()))?;
@@ -111,6 +133,41 @@ fn cancel(hub: &Hub, found: &Parameters) -> Result<Answer, Answer> {
     hub.announce(&mut state, change);
     let job = state.jobs.get(&id).ok_or_else(Answer::not_found)?;
     Ok(Answer::json(202, show(hub, job)))
+}
+
+fn steal(hub: &Hub, found: &Parameters, request: &Request) -> Result<Answer, Answer> {
+    let body = request.object()?;
+    let runner = field(&body, "runner_name")?;
+    let id = found.number("id").ok_or_else(Answer::not_found)?;
+    let mut state = hub.state();
+    let taken = state
+        .steal(id, runner, hub.now_ms())
+        .ok_or_else(|| wrong("there is no such queued job"))?;
+    hub.announce(&mut state, [taken]);
+    let job = state.jobs.get(&id).ok_or_else(Answer::not_found)?;
+    Ok(Answer::json(202, show(hub, job)))
+}
+
+fn add_fault(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
+    let fault: Fault = serde_json::from_slice(&request.body)
+        .map_err(|error| wrong(&format!("not a fault: {error}")))?;
+    match hub.state().add_fault(fault) {
+        true => Ok(Answer::json(201, json!({}))),
+        false => Err(wrong("too many faults wait")),
+    }
+}
+
+fn busy_lies(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
+    let on = request.object()?.get("on").and_then(Value::as_bool);
+    hub.state().busy_lies = on.ok_or_else(|| wrong("on must be true or false"))?;
+    Ok(Answer::empty(204))
+}
+
+fn revoke(hub: &Hub) -> Answer {
+    let mut state = hub.state();
+    let revoked = state.tokens.len();
+    state.tokens.clear();
+    Answer::json(200, json!({ "revoked": revoked }))
 }
 
 fn show(hub: &Hub, job: &Job) -> Value {
@@ -158,7 +215,8 @@ fn runners(hub: &Hub) -> Answer {
     let all: Vec<Value> = state
         .runners
         .values()
-        .map(|it| shapes::runner(it, now_ms))
+        // What fakehub's own route shows is the truth.
+        .map(|it| shapes::runner(it, now_ms, false))
         .collect();
     Answer::json(200, json!({ "runners": all }))
 }

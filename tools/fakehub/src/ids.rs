@@ -50,6 +50,16 @@ pub fn timestamp(unix_ms: i64) -> String {
         .to_string()
 }
 
+/// An HTTP date (RFC 9110, section 5.6.7).
+#[must_use]
+pub fn http_date(unix_ms: i64) -> String {
+    let time = jiff::Timestamp::from_second(unix_ms.div_euclid(1_000))
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&time)
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,10 +193,22 @@ pub fn sign(private_pem: &[u8], claims: &Value) -> Result<String, KeyError> {
 /// # Errors
 /// `openssl` is absent or fails, or a file cannot be written.
 pub fn generate(private: &Path, public: &Path) -> Result<(), KeyError> {
-    let secret = openssl(&["genrsa", "-traditional", "2048"], &[])?;
+    let secret = genrsa()?;
     let open = openssl(&["rsa", "-pubout"], &secret)?;
     write(private, &secret, 0o600)?;
     write(public, &open, 0o644)
+}
+
+/// A private key as GitHub hands it out, in memory only.
+///
+/// # Errors
+/// `openssl` is absent or fails.
+pub fn generate_pem() -> Result<String, KeyError> {
+    String::from_utf8(genrsa()?).map_err(|_| KeyError::NotPrivatePem)
+}
+
+fn genrsa() -> Result<Vec<u8>, KeyError> {
+    openssl(&["genrsa", "-traditional", "2048"], &[])
 }
 
 fn openssl(arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, KeyError> {

@@ -26,6 +26,7 @@
 //! queued_s = 86400
 //! rate_limit_per_hour = 5000
 //! # minimum_runner_version = "2.329.0"
+//! # server_release = "3.9.0"             # a GitHub Enterprise Server, before 3.10 without JIT
 //!
 //! [[app]]
 //! app_id = 123456
@@ -39,6 +40,19 @@
 //! account = "octo-org"                    # account_type = "Organization" | "User"
 //! repositories = ["demo"]                 # private; also: public_repositories
 //! # permissions = { … }, runner_groups = [{ id = 1, name = "Default" }]
+//!
+//! # [[enterprise]]                        # takes no App's token
+//! # slug = "octo"
+//! # organizations = ["octo-org"]
+//! # token_path = "classic-token"
+//! # scopes = ["manage_runners:enterprise"]
+//!
+//! # [[workflow]]                          # what workflow_dispatch starts
+//! # repo = "octo-org/demo"
+//! # file = "accept.yml"
+//! # labels = ["self-hosted", "{{nonce}}"] # inputs are filled in
+//! # script = "true"
+//! # inputs = ["sled", "nonce"]            # each is required
 //! ```
 //!
 //! # Control routes
@@ -47,14 +61,40 @@
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /_fakehub/jobs` `{repo, labels, script, name?}` | queues a job, sends `workflow_job` queued; 201 with the job |
+//! | `POST /_fakehub/jobs` `{repo, labels, script, name?, run?}` | queues a job, in a run of its own or in one that exists, sends `workflow_job` queued; 201 with the job |
 //! | `POST /_fakehub/jobs/{id}/cancel` | at once when queued, else its runner is told; 202 |
+//! | `POST /_fakehub/jobs/{id}/steal` `{runner_name}` | a runner that nobody here knows takes the queued job; 202 |
+//! | `POST /_fakehub/faults` `{kind, method?, path?, times?, …}` | one of GitHub's bad days, see below; 201 |
+//! | `DELETE /_fakehub/faults` | ends them all; 204 |
+//! | `POST /_fakehub/busy-lies` `{on}` | runners in mid-job look idle and can be deleted; 204 |
+//! | `POST /_fakehub/tokens/revoke` | every installation token is void from now on; 200 `{revoked}` |
 //! | `GET /_fakehub/jobs`, `GET /_fakehub/jobs/{id}` | status, conclusion, runner, times, log |
 //! | `GET /_fakehub/runners` | every registered runner |
 //! | `POST /_fakehub/ping` | sends `ping` to every App; 202 `{sent}` |
 //! | `GET /_fakehub/deliveries` | whole log, newest first |
 //! | `POST /_fakehub/deliveries/mode` `{mode}` | `deliver`, `duplicate`, `unreachable` (logged, not sent), `lost` (not even logged) |
 //! | `POST /_fakehub/clock` `{advance_s}` | moves the clock forward, so that things expire |
+//!
+//! # App manifests
+//!
+//! `POST /settings/apps/new` and `/organizations/{org}/settings/apps/new` take
+//! the form that a browser posts and redirect to its `redirect_url` with a code.
+//! An App made so is only what its conversion answers: it cannot be installed.
+//!
+//! # Bad days
+//!
+//! A fault strikes the next `times` (default 1) requests to GitHub's paths
+//! whose method is `method` and whose path contains `path` (default: any).
+//!
+//! | `kind` | what |
+//! | --- | --- |
+//! | `status`, with `status` | answered so, and not done |
+//! | `slow`, with `delay_ms` | done, and answered late |
+//! | `lost_answer` | done, and the connection closed instead of an answer |
+//! | `secondary_limit`, with `retry_after_s` | 403 as for a secondary rate limit, and not done |
+//!
+//! A 409 after a lost answer, and a rerun refused while its run is open, need
+//! no fault: that is how GitHub works.
 //!
 //! # Runner protocol
 //!
@@ -64,6 +104,7 @@
 //!
 //! | route | what |
 //! | --- | --- |
+//! | `POST /_runner/register` `{name, labels}` | with a registration token instead of a secret: 201 `{id, secret}`, what `config.sh --ephemeral` does |
 //! | `POST /_runner/{id}/sessions` `{version}` | 201 `{session}`; 401 unknown, 409 conflict, 403 version deprecated |
 //! | `GET /_runner/{id}/sessions/{session}/job?wait_s=N` | 200 with the job, or 204; the same job again when asked again |
 //! | `POST …/log` `{job, lines}` | sign of life; 200 `{cancelled}` |
@@ -72,9 +113,9 @@
 //!
 //! # What is not like GitHub
 //!
-//! No secondary rate limits, no runner groups beyond the configured ones, no
-//! enterprise scope, no rerun, one job per workflow run. A cancelled job that
-//! nobody took has null runner fields.
+//! Secondary rate limits only as faults, no runner groups beyond the configured
+//! ones, no `workflow_run` deliveries. A cancelled job that nobody took has
+//! null runner fields.
 
 pub mod answer;
 pub mod api;
@@ -100,7 +141,7 @@ use tokio::task::JoinSet;
 
 pub use config::{Config, ConfigError};
 pub use hub::{Hub, Urls};
-pub use routes::GITHUB_ROUTES;
+pub use routes::github_routes;
 
 use server::{Bound, Side};
 

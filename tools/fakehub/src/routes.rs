@@ -9,20 +9,87 @@
     reason = "each is named as GitHub's operation in the table below"
 )]
 pub enum Endpoint {
+    Meta,
+    ConvertManifest,
     App,
     Installations,
     OrgInstallation,
     RepoInstallation,
     AccessToken,
+    HookConfig,
+    Deliveries,
+    Delivery,
+    Redeliver,
+    InstallationRepositories,
+    Repository,
     JitConfig,
+    RegistrationToken,
+    RemoveToken,
     Runners,
     Downloads,
     Runner,
     DeleteRunner,
+    Labels,
+    AddLabels,
+    SetLabels,
+    ClearLabels,
+    RemoveLabel,
+    RunnerGroups,
     Job,
-    Deliveries,
-    Delivery,
-    Redeliver,
+    Runs,
+    RunJobs,
+    RerunFailed,
+    Dispatch,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Nobody has to be proved.
+    Anybody,
+    /// The App, by a token that it signed.
+    App,
+    /// An installation of an App, or an enterprise's owner.
+    Account,
+}
+
+impl Endpoint {
+    /// Who may ask.
+    #[must_use]
+    pub fn who(self) -> Who {
+        match self {
+            Self::Meta | Self::ConvertManifest => Who::Anybody,
+            Self::App
+            | Self::Installations
+            | Self::OrgInstallation
+            | Self::RepoInstallation
+            | Self::AccessToken
+            | Self::HookConfig
+            | Self::Deliveries
+            | Self::Delivery
+            | Self::Redeliver => Who::App,
+            Self::InstallationRepositories
+            | Self::Repository
+            | Self::JitConfig
+            | Self::RegistrationToken
+            | Self::RemoveToken
+            | Self::Runners
+            | Self::Downloads
+            | Self::Runner
+            | Self::DeleteRunner
+            | Self::Labels
+            | Self::AddLabels
+            | Self::SetLabels
+            | Self::ClearLabels
+            | Self::RemoveLabel
+            | Self::RunnerGroups
+            | Self::Job
+            | Self::Runs
+            | Self::RunJobs
+            | Self::RerunFailed
+            | Self::Dispatch => Who::Account,
+        }
+    }
 }
 
 /// One served route, written as in GitHub's OpenAPI description.
@@ -44,8 +111,41 @@ const fn route(method: &'static str, template: &'static str, endpoint: Endpoint)
     }
 }
 
-/// Every route under GitHub's paths. Fixed words come before parameters.
-pub const GITHUB_ROUTES: &[Route] = &[
+/// The same route of an organization, a repository and an enterprise.
+macro_rules! scopes {
+    ($($method:literal $tail:literal $endpoint:ident),* $(,)?) => {
+        &[$(
+            route($method, concat!("/orgs/{org}/actions", $tail), Endpoint::$endpoint),
+            route($method, concat!("/repos/{owner}/{repo}/actions", $tail), Endpoint::$endpoint),
+            route($method, concat!("/enterprises/{enterprise}/actions", $tail), Endpoint::$endpoint),
+        )*]
+    };
+}
+
+/// Routes of runners. Fixed words come before parameters.
+const RUNNERS: &[Route] = scopes![
+    "POST" "/runners/generate-jitconfig" JitConfig,
+    "POST" "/runners/registration-token" RegistrationToken,
+    "POST" "/runners/remove-token" RemoveToken,
+    "GET" "/runners" Runners,
+    "GET" "/runners/downloads" Downloads,
+    "GET" "/runners/{runner_id}" Runner,
+    "DELETE" "/runners/{runner_id}" DeleteRunner,
+    "GET" "/runners/{runner_id}/labels" Labels,
+    "POST" "/runners/{runner_id}/labels" AddLabels,
+    "PUT" "/runners/{runner_id}/labels" SetLabels,
+    "DELETE" "/runners/{runner_id}/labels" ClearLabels,
+    "DELETE" "/runners/{runner_id}/labels/{name}" RemoveLabel,
+];
+
+/// Every other route.
+const OTHERS: &[Route] = &[
+    route("GET", "/meta", Endpoint::Meta),
+    route(
+        "POST",
+        "/app-manifests/{code}/conversions",
+        Endpoint::ConvertManifest,
+    ),
     route("GET", "/app", Endpoint::App),
     route("GET", "/app/installations", Endpoint::Installations),
     route(
@@ -53,63 +153,7 @@ pub const GITHUB_ROUTES: &[Route] = &[
         "/app/installations/{installation_id}/access_tokens",
         Endpoint::AccessToken,
     ),
-    route("GET", "/orgs/{org}/installation", Endpoint::OrgInstallation),
-    route(
-        "GET",
-        "/repos/{owner}/{repo}/installation",
-        Endpoint::RepoInstallation,
-    ),
-    route(
-        "POST",
-        "/orgs/{org}/actions/runners/generate-jitconfig",
-        Endpoint::JitConfig,
-    ),
-    route(
-        "POST",
-        "/repos/{owner}/{repo}/actions/runners/generate-jitconfig",
-        Endpoint::JitConfig,
-    ),
-    route("GET", "/orgs/{org}/actions/runners", Endpoint::Runners),
-    route(
-        "GET",
-        "/repos/{owner}/{repo}/actions/runners",
-        Endpoint::Runners,
-    ),
-    route(
-        "GET",
-        "/orgs/{org}/actions/runners/downloads",
-        Endpoint::Downloads,
-    ),
-    route(
-        "GET",
-        "/repos/{owner}/{repo}/actions/runners/downloads",
-        Endpoint::Downloads,
-    ),
-    route(
-        "GET",
-        "/orgs/{org}/actions/runners/{runner_id}",
-        Endpoint::Runner,
-    ),
-    route(
-        "GET",
-        "/repos/{owner}/{repo}/actions/runners/{runner_id}",
-        Endpoint::Runner,
-    ),
-    route(
-        "DELETE",
-        "/orgs/{org}/actions/runners/{runner_id}",
-        Endpoint::DeleteRunner,
-    ),
-    route(
-        "DELETE",
-        "/repos/{owner}/{repo}/actions/runners/{runner_id}",
-        Endpoint::DeleteRunner,
-    ),
-    route(
-        "GET",
-        "/repos/{owner}/{repo}/actions/jobs/{job_id}",
-        Endpoint::Job,
-    ),
+    route("GET", "/app/hook/config", Endpoint::HookConfig),
     route("GET", "/app/hook/deliveries", Endpoint::Deliveries),
     route(
         "GET",
@@ -121,7 +165,55 @@ pub const GITHUB_ROUTES: &[Route] = &[
         "/app/hook/deliveries/{delivery_id}/attempts",
         Endpoint::Redeliver,
     ),
+    route("GET", "/orgs/{org}/installation", Endpoint::OrgInstallation),
+    route(
+        "GET",
+        "/repos/{owner}/{repo}/installation",
+        Endpoint::RepoInstallation,
+    ),
+    route(
+        "GET",
+        "/installation/repositories",
+        Endpoint::InstallationRepositories,
+    ),
+    route("GET", "/repos/{owner}/{repo}", Endpoint::Repository),
+    route(
+        "GET",
+        "/orgs/{org}/actions/runner-groups",
+        Endpoint::RunnerGroups,
+    ),
+    route(
+        "GET",
+        "/enterprises/{enterprise}/actions/runner-groups",
+        Endpoint::RunnerGroups,
+    ),
+    route(
+        "GET",
+        "/repos/{owner}/{repo}/actions/jobs/{job_id}",
+        Endpoint::Job,
+    ),
+    route("GET", "/repos/{owner}/{repo}/actions/runs", Endpoint::Runs),
+    route(
+        "GET",
+        "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs",
+        Endpoint::RunJobs,
+    ),
+    route(
+        "POST",
+        "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun-failed-jobs",
+        Endpoint::RerunFailed,
+    ),
+    route(
+        "POST",
+        "/repos/{owner}/{repo}/actions/workflows/{workflow_id}/dispatches",
+        Endpoint::Dispatch,
+    ),
 ];
+
+/// Every route under GitHub's paths.
+pub fn github_routes() -> impl Iterator<Item = &'static Route> {
+    OTHERS.iter().chain(RUNNERS)
+}
 
 /// Parameters of a matched path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,8 +261,7 @@ pub fn matches(template: &'static str, path: &str) -> Option<Parameters> {
 /// The route for a request.
 #[must_use]
 pub fn find(method: &str, path: &str) -> Option<(Endpoint, Parameters)> {
-    GITHUB_ROUTES
-        .iter()
+    github_routes()
         .filter(|route| route.method == method)
         .find_map(|route| Some((route.endpoint, matches(route.template, path)?)))
 }
@@ -199,7 +290,13 @@ mod tests {
         );
         check("GET", "/orgs//actions/runners", None);
         check("GET", "/orgs/o/actions/runners/7/more", None);
-        check("GET", "/repos/o/r", None);
+        check("GET", "/repos/o/r", Some(Endpoint::Repository));
+        check(
+            "DELETE",
+            "/enterprises/e/actions/runners/7/labels/gpu",
+            Some(Endpoint::RemoveLabel),
+        );
+        check("GET", "/repos/o/r/actions/runner-groups", None);
     }
 
     #[test]

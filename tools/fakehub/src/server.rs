@@ -1,7 +1,6 @@
 //! Listeners: HTTP/1.1 with or without TLS, bodies bounded in size and time.
 //! The sled side serves the runner protocol and downloads and nothing else.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{Answer, Body, Request};
 use crate::config::Listener;
 use crate::hub::Hub;
+use crate::state::Trouble;
 use crate::{StartError, api, broker, control};
 
 /// Largest request body.
@@ -139,9 +139,9 @@ async fn connection(
 ) {
     let service = service_fn(move |request| {
         let hub = Arc::clone(&hub);
-        async move { Ok::<_, Infallible>(serve_one(&hub, side, request).await) }
+        async move { serve_one(&hub, side, request).await }
     });
-    // A client that goes away is no error of ours.
+    // A client that goes away is no error of ours, a lost answer is wanted.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_DEADLINE)
@@ -149,11 +149,16 @@ async fn connection(
         .await;
 }
 
+/// The connection is closed instead of an answer, as a test asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is lost")]
+struct Lost;
+
 async fn serve_one(
     hub: &Arc<Hub>,
     side: Side,
     request: hyper::Request<Incoming>,
-) -> hyper::Response<Full<Bytes>> {
+) -> Result<hyper::Response<Full<Bytes>>, Lost> {
     let (parts, body) = request.into_parts();
     let head_only = parts.method == hyper::Method::HEAD;
     let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
@@ -172,16 +177,50 @@ async fn serve_one(
     };
     whole.authorization = header("authorization");
     whole.user_agent = header("user-agent");
+    whole.if_none_match = header("if-none-match");
     let body = Limited::new(body, MAX_BODY).collect();
     let answer = match tokio::time::timeout(READ_DEADLINE, body).await {
         Err(_) => Answer::error(408, "Request Timeout"),
         Ok(Err(_)) => Answer::error(413, "Payload Too Large"),
         Ok(Ok(body)) => {
             whole.body = body.to_bytes().to_vec();
-            route(hub, side, &whole).await
+            troubled(hub, side, &whole).await?
         }
     };
-    response(answer, head_only)
+    let mut response = response(answer, head_only);
+    // By the clock that tests move, not by the machine's.
+    if let Ok(date) = crate::ids::http_date(hub.now_ms()).parse() {
+        response.headers_mut().insert("date", date);
+    }
+    Ok(response)
+}
+
+/// Answers, unless one of GitHub's bad days strikes.
+async fn troubled(hub: &Arc<Hub>, side: Side, request: &Request) -> Result<Answer, Lost> {
+    let github = side == Side::Api && !request.path.starts_with("/_");
+    let trouble = match github {
+        true => hub.state().strike(&request.method, &request.path),
+        false => None,
+    };
+    match trouble {
+        Some(Trouble::Status { status }) => Ok(Answer::error(status, "Server Error")),
+        Some(Trouble::SecondaryLimit { retry_after_s }) => Ok(Answer::error(
+            403,
+            "You have exceeded a secondary rate limit. Please wait a few minutes before you try \
+             again.",
+        )
+        .header("retry-after", retry_after_s.to_string())),
+        Some(Trouble::Slow { delay_ms }) => {
+            let answer = route(hub, side, request).await;
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            Ok(answer)
+        }
+        Some(Trouble::LostAnswer) => {
+            route(hub, side, request).await;
+            Err(Lost)
+        }
+        None => Ok(route(hub, side, request).await),
+    }
 }
 
 /// Sends a request where its path belongs.
@@ -191,7 +230,7 @@ pub async fn route(hub: &Arc<Hub>, side: Side, request: &Request) -> Answer {
         ("_download", _) => download(hub, request),
         ("_runner", _) => broker::handle(hub, request).await,
         ("_fakehub", Side::Api) => control::handle(hub, request),
-        (_, Side::Api) => api::handle(hub, request),
+        (_, Side::Api) => api::take_form(hub, request).unwrap_or_else(|| api::handle(hub, request)),
         (_, Side::Sled) => Answer::not_found(),
     }
 }

@@ -2,10 +2,12 @@
 //! runners. Only values go in; nothing is looked up.
 
 mod events;
+mod runs;
 
 use serde_json::{Map, Value, json};
 
 pub use events::{job, ping, workflow_job};
+pub use runs::run;
 
 use crate::config::{App, Installation, Repository};
 use crate::ids::timestamp;
@@ -239,10 +241,9 @@ pub fn installation(api: &str, app: &App, installation: &Installation) -> Value 
     })
 }
 
-/// A self-hosted runner.
+/// A self-hosted runner; `looks_idle` hides that it runs a job.
 #[must_use]
-pub fn runner(runner: &Runner, now_ms: i64) -> Value {
-    let labels: Vec<Value> = runner.labels.iter().zip(1_u64..).map(label).collect();
+pub fn runner(runner: &Runner, now_ms: i64, looks_idle: bool) -> Value {
     json!({
         "id": runner.id,
         "runner_group_id": runner.group.0,
@@ -250,14 +251,22 @@ pub fn runner(runner: &Runner, now_ms: i64) -> Value {
         // GitHub knows the system only once the runner connected.
         "os": if runner.version.is_some() { "Linux" } else { "unknown" },
         "status": runner.status(now_ms),
-        "busy": runner.job.is_some(),
-        "labels": labels,
+        "busy": runner.job.is_some() && !looks_idle,
+        "labels": labels(&runner.labels),
         "ephemeral": true,
         "version": runner.version,
     })
 }
 
-fn label((name, id): (&String, u64)) -> Value {
+/// The labels of a runner.
+#[must_use]
+pub fn labels(labels: &[String]) -> Vec<Value> {
+    labels.iter().zip(1_u64..).map(label).collect()
+}
+
+/// Whether a label is one of GitHub's own.
+#[must_use]
+pub fn is_own_label(name: &str) -> bool {
     const OWN: [&str; 7] = [
         "self-hosted",
         "linux",
@@ -267,8 +276,37 @@ fn label((name, id): (&String, u64)) -> Value {
         "arm",
         "arm64",
     ];
-    let own = OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
-    json!({ "id": id, "name": name, "type": if own { "read-only" } else { "custom" } })
+    OWN.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+fn label((name, id): (&String, u64)) -> Value {
+    let kind = if is_own_label(name) {
+        "read-only"
+    } else {
+        "custom"
+    };
+    json!({ "id": id, "name": name, "type": kind })
+}
+
+/// The App that a manifest made, without its secrets.
+#[must_use]
+pub fn made_app(api: &str, id: u64, slug: &str, manifest: &Value) -> Value {
+    json!({
+        "id": id,
+        "slug": slug,
+        "client_id": format!("Iv23li{id:014}"),
+        "node_id": node_id("Integration", id),
+        "owner": account(api, "fakehub", 1, "Organization"),
+        "name": slug,
+        "description": manifest["description"],
+        "external_url": manifest["url"],
+        "html_url": format!("{HTML}/apps/{slug}"),
+        "created_at": timestamp(SINCE_MS),
+        "updated_at": timestamp(SINCE_MS),
+        "permissions": manifest["default_permissions"],
+        "events": manifest["default_events"],
+        "installations_count": 0,
+    })
 }
 
 /// An entry of the delivery log; `whole` adds request and answer.

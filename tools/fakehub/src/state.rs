@@ -3,8 +3,10 @@
 //! sends, or knows of HTTP.
 
 mod deliveries;
+mod faults;
 mod jobs;
 mod runners;
+mod runs;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -12,8 +14,10 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use deliveries::{Delivery, DeliveryMode, Outcome};
+pub use faults::{Fault, Trouble};
 pub use jobs::{Completion, NewJob};
-pub use runners::{NewRunner, SessionError};
+pub use runners::{NewRunner, RunnerPermit, SessionError};
+pub use runs::{RerunError, Run};
 
 use crate::config::Permissions;
 
@@ -59,6 +63,13 @@ pub enum Scope {
         /// Name.
         repo: String,
     },
+    /// A whole enterprise.
+    Enterprise {
+        /// Slug.
+        slug: String,
+        /// Its organizations.
+        organizations: Vec<String>,
+    },
 }
 
 impl Scope {
@@ -71,16 +82,25 @@ impl Scope {
                 account: own,
                 repo: name,
             } => own.eq_ignore_ascii_case(account) && name.eq_ignore_ascii_case(repo),
+            Self::Enterprise { organizations, .. } => organizations
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(account)),
         }
     }
 
     /// Whether both are the same place.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Org { account: a }, Self::Org { account: b }) => a.eq_ignore_ascii_case(b),
-            (Self::Repo { .. }, Self::Repo { account, repo }) => self.contains(account, repo),
-            (Self::Org { .. }, Self::Repo { .. }) | (Self::Repo { .. }, Self::Org { .. }) => false,
+        self.place().eq_ignore_ascii_case(&other.place())
+    }
+
+    /// The path of its page: unique among scopes.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Org { account } => account.clone(),
+            Self::Repo { account, repo } => format!("{account}/{repo}"),
+            Self::Enterprise { slug, .. } => format!("enterprises/{slug}"),
         }
     }
 }
@@ -101,7 +121,7 @@ pub struct Runner {
     pub id: u64,
     /// Unique in its scope, compared without case.
     pub name: String,
-    /// Exactly those given at registration.
+    /// Those given at registration, or since.
     pub labels: Vec<String>,
     /// Group number and name.
     pub group: (u64, String),
@@ -201,6 +221,8 @@ pub struct Job {
     pub id: u64,
     /// Number of its workflow run.
     pub run_id: u64,
+    /// Which try of the run it belongs to, from 1.
+    pub run_attempt: u64,
     /// Display name.
     pub name: String,
     /// Owner's login.
@@ -252,6 +274,16 @@ pub struct State {
     pub runners: BTreeMap<u64, Runner>,
     /// Jobs by number.
     pub jobs: BTreeMap<u64, Job>,
+    /// Workflow runs by number.
+    pub runs: BTreeMap<u64, Run>,
+    /// Registration and remove tokens.
+    pub permits: HashMap<String, RunnerPermit>,
+    /// What will go wrong.
+    pub faults: Vec<Fault>,
+    /// Whether runners in mid-job look idle (actions/runner#4422).
+    pub busy_lies: bool,
+    /// Manifests that a browser posted, by code, and when.
+    pub manifests: HashMap<String, (serde_json::Value, i64)>,
     /// Newest last.
     pub deliveries: VecDeque<Delivery>,
     /// What happens to the next deliveries.
@@ -267,6 +299,11 @@ impl Default for State {
             tokens: HashMap::new(),
             runners: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            permits: HashMap::new(),
+            faults: Vec::new(),
+            busy_lies: false,
+            manifests: HashMap::new(),
             deliveries: VecDeque::new(),
             delivery_mode: DeliveryMode::Deliver,
             requests: HashMap::new(),
@@ -278,7 +315,8 @@ impl Default for State {
 }
 
 impl State {
-    fn fresh_id(&mut self) -> u64 {
+    /// A number that nothing else has.
+    pub(crate) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
@@ -295,6 +333,13 @@ impl State {
         let text = format!("ghs_{}", crate::ids::hex(&crate::ids::random::<18>()));
         self.tokens.insert(text.clone(), token);
         Ok(text)
+    }
+
+    /// Takes back a request that is not counted: one answered with 304.
+    pub fn uncount_request(&mut self, installation: u64) {
+        if let Some((_, count)) = self.requests.get_mut(&installation) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Counts a request of an installation; `None` when its hour is used up,

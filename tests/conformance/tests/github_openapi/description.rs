@@ -14,9 +14,14 @@ impl Description {
     /// The document of a package, in the form that schemas have since
     /// OpenAPI 3.1.
     pub(crate) fn load(package: &str) -> Self {
+        Self::of(package, "api.github.com")
+    }
+
+    /// The document of one of GitHub's products.
+    pub(crate) fn of(package: &str, product: &str) -> Self {
         let file = octokit()
             .join(package)
-            .join("generated/api.github.com.json");
+            .join(format!("generated/{product}.json"));
         let text = std::fs::read_to_string(&file)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
         Self(serde_json::from_str(&text).expect("the description is JSON"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{linked, page};
+use super::{Caller, linked, page};
 use crate::answer::{Answer, Request};
 use crate::config::{App, Installation, Permissions, Repository, covers};
 use crate::hub::Hub;
@@ -54,6 +54,60 @@ pub(super) fn of_repo(hub: &Hub, app: &App, found: &Parameters) -> Result<Answer
         200,
         shapes::installation(&hub.urls.api, app, installation),
     ))
+}
+
+/// `GET /app/hook/config`.
+pub(super) fn hook(app: &App) -> Answer {
+    let mut body = json!({ "content_type": "json", "insecure_ssl": "0" });
+    if let (Some(url), Value::Object(map)) = (&app.webhook_url, &mut body) {
+        map.insert("url".into(), json!(url));
+        map.insert("secret".into(), json!("********"));
+    }
+    Answer::json(200, body)
+}
+
+pub(super) fn repositories_of(
+    hub: &Hub,
+    caller: &Caller<'_>,
+    request: &Request,
+) -> Result<Answer, Answer> {
+    let (installation, token) = caller.installation()?;
+    let allowed = |id: &u64| token.repositories.as_ref().is_none_or(|it| it.contains(id));
+    let all: Vec<&Repository> = installation
+        .repositories
+        .iter()
+        .filter(|it| allowed(&it.id))
+        .collect();
+    let total = all.len();
+    let (cut, link) = page(hub, request, all);
+    let bodies: Vec<Value> = cut
+        .into_iter()
+        .map(|it| shapes::repository(&hub.urls.api, installation, it))
+        .collect();
+    Ok(linked(
+        Answer::json(200, json!({ "total_count": total, "repositories": bodies })),
+        link,
+    ))
+}
+
+/// `GET /repos/{owner}/{repo}`.
+pub(super) fn repository(
+    hub: &Hub,
+    caller: &Caller<'_>,
+    found: &Parameters,
+) -> Result<Answer, Answer> {
+    caller.repository(found)?;
+    caller.may("metadata", "read")?;
+    let (installation, _) = caller.installation()?;
+    let repository = installation
+        .repository(found.text("repo"))
+        .ok_or_else(Answer::not_found)?;
+    let mut body = shapes::repository(&hub.urls.api, installation, repository);
+    if let Value::Object(map) = &mut body {
+        map.insert("network_count".into(), json!(0));
+        map.insert("subscribers_count".into(), json!(0));
+    }
+    Ok(Answer::json(200, body))
 }
 
 pub(super) fn access_token(

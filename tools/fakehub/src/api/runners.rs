@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{Caller, linked, page};
+use super::{Place, linked, page};
 use crate::answer::{Answer, Request};
 use crate::hub::{Hub, Urls};
+use crate::ids::timestamp;
 use crate::routes::Parameters;
 use crate::shapes;
-use crate::state::{NewRunner, Runner, Scope};
+use crate::state::{Conclusion, NewRunner, Runner, Scope};
 
 /// GitHub's limit for runner names.
 const MAX_NAME: usize = 64;
@@ -18,21 +19,10 @@ const MAX_LABEL: usize = 256;
 /// GitHub documents 1 to 100 labels.
 const MAX_LABELS: usize = 100;
 
-pub(super) fn generate(
-    hub: &Hub,
-    caller: &Caller<'_>,
-    scope: Scope,
-    request: &Request,
-) -> Result<Answer, Answer> {
+pub(super) fn generate(hub: &Hub, place: &Place<'_>, request: &Request) -> Result<Answer, Answer> {
     let wanted = Wanted::parse(&request.object()?)?;
-    // A repository has the account's default group only.
-    let group = match &scope {
-        Scope::Org { .. } => caller.installation.group(wanted.group),
-        Scope::Repo { .. } => caller
-            .installation
-            .group(wanted.group)
-            .filter(|it| it.id == 1),
-    };
+    let scope = place.scope.clone();
+    let group = place.groups.iter().find(|it| it.id == wanted.group);
     let group = group.ok_or_else(Answer::not_found)?;
     let takes_public = group.allows_public_repositories || matches!(scope, Scope::Repo { .. });
     let now_ms = hub.now_ms();
@@ -58,7 +48,7 @@ pub(super) fn generate(
     Ok(Answer::json(
         201,
         json!({
-            "runner": shapes::runner(runner, now_ms),
+            "runner": shapes::runner(runner, now_ms, false),
             "encoded_jit_config": jit_config(&hub.urls, runner),
         }),
     ))
@@ -88,7 +78,7 @@ impl Wanted {
                 0
             }),
         };
-        let labels = labels(body, &mut errors);
+        let labels = labels(body, 1, &mut errors);
         let work_folder = match body.get("work_folder") {
             None => Some("_work".to_owned()),
             Some(_) => text(body, "work_folder", 1_024, &mut errors),
@@ -128,7 +118,12 @@ fn text(
     None
 }
 
-fn labels(body: &Map<String, Value>, errors: &mut Vec<String>) -> Vec<String> {
+/// The labels of a body; `least` is 0 where none is a wish too.
+pub(super) fn labels(
+    body: &Map<String, Value>,
+    least: usize,
+    errors: &mut Vec<String>,
+) -> Vec<String> {
     let list = match body.get("labels") {
         None => {
             errors.push("\"labels\" wasn't supplied.".to_owned());
@@ -140,9 +135,9 @@ fn labels(body: &Map<String, Value>, errors: &mut Vec<String>) -> Vec<String> {
             return Vec::new();
         }
     };
-    if list.is_empty() || list.len() > MAX_LABELS {
+    if !(least..=MAX_LABELS).contains(&list.len()) {
         errors.push(format!(
-            "\"labels\" needs 1 to {MAX_LABELS} items, has {}.",
+            "\"labels\" needs {least} to {MAX_LABELS} items, has {}.",
             list.len()
         ));
     }
@@ -165,10 +160,7 @@ fn labels(body: &Map<String, Value>, errors: &mut Vec<String>) -> Vec<String> {
 /// and keys are those of GitHub's runner; where it puts RSA parameters for its
 /// private broker, this has the secret of fakehub's own protocol.
 fn jit_config(urls: &Urls, runner: &Runner) -> String {
-    let place = match &runner.scope {
-        Scope::Org { account } => account.clone(),
-        Scope::Repo { account, repo } => format!("{account}/{repo}"),
-    };
+    let place = runner.scope.place();
     let server = format!("{}/_runner", urls.sled);
     let settings = json!({
         "AgentId": runner.id,
@@ -214,7 +206,7 @@ pub(super) fn list(hub: &Hub, scope: &Scope, request: &Request) -> Answer {
     let (cut, link) = page(hub, request, all);
     let bodies: Vec<Value> = cut
         .into_iter()
-        .map(|it| shapes::runner(it, now_ms))
+        .map(|it| shapes::runner(it, now_ms, state.busy_lies))
         .collect();
     linked(
         Answer::json(200, json!({ "total_count": total, "runners": bodies })),
@@ -226,14 +218,16 @@ pub(super) fn show(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Answe
     let id = found.number("runner_id").ok_or_else(Answer::not_found)?;
     let state = hub.state();
     let runner = state.runner_in(scope, id).ok_or_else(Answer::not_found)?;
-    Ok(Answer::json(200, shapes::runner(runner, hub.now_ms())))
+    let body = shapes::runner(runner, hub.now_ms(), state.busy_lies);
+    Ok(Answer::json(200, body))
 }
 
 pub(super) fn delete(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Answer, Answer> {
     let id = found.number("runner_id").ok_or_else(Answer::not_found)?;
     let mut state = hub.state();
     let runner = state.runner_in(scope, id).ok_or_else(Answer::not_found)?;
-    if runner.job.is_some() {
+    let job = runner.job;
+    if job.is_some() && !state.busy_lies {
         let message = format!(
             "Bad request - Runner \"{}\" is still running a job",
             runner.name
@@ -241,7 +235,56 @@ pub(super) fn delete(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Ans
         return Err(Answer::invalid(&message, &[]));
     }
     state.runners.remove(&id);
+    if let Some(job) = job {
+        // It looked idle: the job that it ran is lost with it.
+        let ended = state.end(job, Conclusion::Failure, hub.now_ms());
+        hub.announce(&mut state, ended);
+    }
     Ok(Answer::empty(204))
+}
+
+/// `…/registration-token` and `…/remove-token`.
+pub(super) fn token(hub: &Hub, scope: Scope, registers: bool) -> Result<Answer, Answer> {
+    let (token, expires_ms) = hub
+        .state()
+        .permit(scope, registers, hub.now_ms())
+        .map_err(|full| Answer::error(503, &full.to_string()))?;
+    let body = json!({ "token": token, "expires_at": timestamp(expires_ms) });
+    Ok(Answer::json(201, body))
+}
+
+/// `GET …/runner-groups` of an organization or enterprise.
+pub(super) fn groups(hub: &Hub, place: &Place<'_>, request: &Request) -> Answer {
+    let total = place.groups.len();
+    let (cut, link) = page(hub, request, place.groups.iter().collect());
+    let org = matches!(place.scope, Scope::Org { .. });
+    let base = format!("{}{}", hub.urls.api, request.path);
+    let bodies: Vec<Value> = cut
+        .into_iter()
+        .map(|group| {
+            let mut body = json!({
+                "id": group.id,
+                "name": group.name,
+                "visibility": "all",
+                "default": group.id == 1,
+                "runners_url": format!("{base}/{}/runners", group.id),
+                "allows_public_repositories": group.allows_public_repositories,
+                "restricted_to_workflows": false,
+                "selected_workflows": [],
+            });
+            if let (true, Value::Object(map)) = (org, &mut body) {
+                map.insert("inherited".into(), json!(false));
+            }
+            body
+        })
+        .collect();
+    linked(
+        Answer::json(
+            200,
+            json!({ "total_count": total, "runner_groups": bodies }),
+        ),
+        link,
+    )
 }
 
 pub(super) fn downloads(hub: &Hub) -> Answer {
@@ -257,9 +300,7 @@ pub(super) fn downloads(hub: &Hub) -> Answer {
     Answer::json(200, json!(offered.collect::<Vec<_>>()))
 }
 
-pub(super) fn job(hub: &Hub, caller: &Caller<'_>, found: &Parameters) -> Result<Answer, Answer> {
-    let scope = caller.repository(found)?;
-    caller.may("actions", "read")?;
+pub(super) fn job(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Answer, Answer> {
     let id = found.number("job_id").ok_or_else(Answer::not_found)?;
     let state = hub.state();
     let job = state

@@ -74,6 +74,8 @@ fn hub() -> Arc<Hub> {
         limits: Limits::default(),
         apps: vec![app],
         runner: None,
+        enterprises: Vec::new(),
+        workflows: Vec::new(),
     };
     let url = "http://127.0.0.1:9400".to_owned();
     Hub::new(
@@ -267,6 +269,7 @@ fn busy_runners_stay_and_names_come_free() {
                 public: false,
                 labels: vec!["linux".into()],
                 script: "true".into(),
+                run: None,
             },
             now_ms,
         )

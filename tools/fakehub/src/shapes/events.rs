@@ -21,7 +21,7 @@ pub fn job(api: &str, job: &Job) -> Value {
         "workflow_name": "fakehub",
         "head_branch": "main",
         "run_url": format!("{url}/actions/runs/{run_id}"),
-        "run_attempt": 1,
+        "run_attempt": job.run_attempt,
         "node_id": node_id("CheckRun", id),
         "head_sha": job.head_sha,
         "url": format!("{url}/actions/jobs/{id}"),

@@ -1,10 +1,9 @@
 //! The life of a job: queued, taken by one runner, ended once.
 
 use super::{
-    Announcement, Conclusion, Full, Job, MAX_LOG_LINES, MAX_ROWS, Runner, SessionError, State,
+    Announcement, Conclusion, Full, Job, MAX_LOG_LINES, MAX_ROWS, Run, Runner, SessionError, State,
     Status, TakenBy,
 };
-use crate::ids;
 
 /// What creates a job.
 #[derive(Clone, Debug)]
@@ -21,6 +20,8 @@ pub struct NewJob {
     pub labels: Vec<String>,
     /// Run by `/bin/sh -e`.
     pub script: String,
+    /// The run that it belongs to; one of its own when absent.
+    pub run: Option<u64>,
 }
 
 /// What the end of a job changes.
@@ -56,17 +57,24 @@ impl State {
             let id = over.map(|job| job.id).ok_or(Full("jobs"))?;
             self.jobs.remove(&id);
         }
-        let (run_id, id) = (self.fresh_id(), self.fresh_id());
+        let run_id = match new.run {
+            Some(run) => run,
+            None => self.open_run(Run::new(&new.account, &new.repo, "push", now_ms)),
+        };
+        let run = self.runs.get(&run_id).ok_or(Full("runs"))?;
+        let (run_attempt, head_sha) = (run.attempt, run.head_sha.clone());
+        let id = self.fresh_id();
         let job = Job {
             id,
             run_id,
+            run_attempt,
             name: new.name,
             account: new.account,
             repo: new.repo,
             public: new.public,
             labels: new.labels,
             script: new.script,
-            head_sha: ids::hex(&ids::random::<20>()),
+            head_sha,
             status: Status::Queued,
             conclusion: None,
             created_ms: now_ms,
@@ -114,6 +122,28 @@ impl State {
                 status: Status::InProgress,
             }),
         ))
+    }
+
+    /// A runner that nobody here registered takes a queued job: another
+    /// service's, or one that a person set up. `None` unless it is queued.
+    pub fn steal(&mut self, job: u64, runner_name: &str, now_ms: i64) -> Option<Announcement> {
+        let runner = self.fresh_id();
+        let job = self
+            .jobs
+            .get_mut(&job)
+            .filter(|job| job.status == Status::Queued)?;
+        job.status = Status::InProgress;
+        job.started_ms = Some(now_ms);
+        job.runner = Some(TakenBy {
+            id: runner,
+            name: runner_name.to_owned(),
+            group_id: 1,
+            group_name: "Default".to_owned(),
+        });
+        Some(Announcement {
+            job: job.id,
+            status: Status::InProgress,
+        })
     }
 
     /// Keeps log lines of a running job; says whether it was cancelled.
@@ -178,7 +208,7 @@ impl State {
     }
 
     /// Ends a job once and removes the runner that had it.
-    pub(super) fn end(&mut self, id: u64, conclusion: Conclusion, now_ms: i64) -> Completion {
+    pub(crate) fn end(&mut self, id: u64, conclusion: Conclusion, now_ms: i64) -> Completion {
         let job = self
             .jobs
             .get_mut(&id)

@@ -22,6 +22,20 @@ pub struct NewRunner {
     pub work_folder: String,
 }
 
+/// A token by which runners register or remove themselves.
+#[derive(Clone, Debug)]
+pub struct RunnerPermit {
+    /// Where.
+    pub scope: Scope,
+    /// To register, or to remove.
+    pub registers: bool,
+    /// End of its life.
+    pub expires_ms: i64,
+}
+
+/// GitHub documents one hour.
+const PERMIT_MS: i64 = 3_600_000;
+
 /// Why a runner gets no session, or loses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -72,6 +86,37 @@ impl State {
             job: None,
         };
         Ok(self.runners.entry(id).or_insert(runner))
+    }
+
+    /// A token for runners of a scope, and when it ends.
+    ///
+    /// # Errors
+    /// Too many live tokens.
+    pub fn permit(
+        &mut self,
+        scope: Scope,
+        registers: bool,
+        now_ms: i64,
+    ) -> Result<(String, i64), Full> {
+        self.permits.retain(|_, permit| permit.expires_ms > now_ms);
+        if self.permits.len() >= MAX_ROWS {
+            return Err(Full("runner tokens"));
+        }
+        let text = format!("A{}", ids::hex(&ids::random::<14>()).to_ascii_uppercase());
+        let expires_ms = now_ms.saturating_add(PERMIT_MS);
+        let permit = RunnerPermit {
+            scope,
+            registers,
+            expires_ms,
+        };
+        self.permits.insert(text.clone(), permit);
+        Ok((text, expires_ms))
+    }
+
+    /// The labels of a scope's runner, to change.
+    pub fn labels_in(&mut self, scope: &Scope, id: u64) -> Option<&mut Vec<String>> {
+        let runner = self.runners.get_mut(&id)?;
+        runner.scope.same(scope).then_some(&mut runner.labels)
     }
 
     /// The runner of a scope.

@@ -28,6 +28,7 @@ fn job(labels: &[&str]) -> NewJob {
         repo: "demo".into(),
         public: false,
         labels: labels.iter().map(|it| (*it).to_owned()).collect(),
+        run: None,
         script: "true".into(),
     }
 }

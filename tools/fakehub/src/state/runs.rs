@@ -1,0 +1,153 @@
+//! Workflow runs: what groups jobs, and what can be run again.
+
+use super::{Announcement, Conclusion, Full, Job, MAX_ROWS, NewJob, State, Status};
+use crate::ids;
+
+/// One run of a workflow.
+#[derive(Clone)]
+pub struct Run {
+    /// Owner's login.
+    pub account: String,
+    /// Repository name.
+    pub repo: String,
+    /// What started it.
+    pub event: String,
+    /// Its workflow's file.
+    pub file: String,
+    /// Which try, from 1.
+    pub attempt: u64,
+    /// Commit.
+    pub head_sha: String,
+    /// Creation.
+    pub created_ms: i64,
+    /// When this try began.
+    pub started_ms: i64,
+}
+
+/// Why a run is not run again; the texts are GitHub's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RerunError {
+    /// No such run.
+    #[error("Not Found")]
+    Unknown,
+    /// Some job has not ended.
+    #[error("This workflow is already running")]
+    Open,
+    /// No job failed.
+    #[error("The workflow run containing this job cannot be rerun: no failed jobs")]
+    NothingFailed,
+    /// fakehub's own limit.
+    #[error("{0}")]
+    Full(#[from] Full),
+}
+
+impl Run {
+    /// A run that begins now.
+    #[must_use]
+    pub fn new(account: &str, repo: &str, event: &str, now_ms: i64) -> Self {
+        Self {
+            account: account.to_owned(),
+            repo: repo.to_owned(),
+            event: event.to_owned(),
+            file: "fakehub.yml".to_owned(),
+            attempt: 1,
+            head_sha: ids::hex(&ids::random::<20>()),
+            created_ms: now_ms,
+            started_ms: now_ms,
+        }
+    }
+}
+
+impl State {
+    /// Opens a run; runs without jobs make room when there are too many.
+    pub fn open_run(&mut self, run: Run) -> u64 {
+        if self.runs.len() >= MAX_ROWS {
+            let used: std::collections::BTreeSet<u64> =
+                self.jobs.values().map(|job| job.run_id).collect();
+            self.runs.retain(|id, _| used.contains(id));
+        }
+        let id = self.fresh_id();
+        self.runs.insert(id, run);
+        id
+    }
+
+    /// The jobs of a run's latest try, oldest first.
+    pub fn jobs_of(&self, run: u64) -> impl Iterator<Item = &Job> {
+        let attempt = self.runs.get(&run).map_or(0, |run| run.attempt);
+        self.jobs
+            .values()
+            .filter(move |job| job.run_id == run && job.run_attempt == attempt)
+    }
+
+    /// How a run stands: by its jobs.
+    #[must_use]
+    pub fn run_status(&self, run: u64) -> (Status, Option<Conclusion>) {
+        let jobs: Vec<&Job> = self.jobs_of(run).collect();
+        let all = |status: Status| jobs.iter().all(|job| job.status == status);
+        if all(Status::Queued) {
+            return (Status::Queued, None);
+        }
+        if !all(Status::Completed) {
+            return (Status::InProgress, None);
+        }
+        let any = |conclusion| jobs.iter().any(|job| job.conclusion == Some(conclusion));
+        let conclusion = if any(Conclusion::Failure) {
+            Conclusion::Failure
+        } else if any(Conclusion::Cancelled) {
+            Conclusion::Cancelled
+        } else {
+            Conclusion::Success
+        };
+        (Status::Completed, Some(conclusion))
+    }
+
+    /// Begins the next try of a run: its failed jobs are queued under new
+    /// numbers, and those that had passed are told of again as completed,
+    /// under new numbers too (ARC#4315).
+    ///
+    /// # Errors
+    /// A run that is open, or in which nothing failed.
+    pub fn rerun_failed(&mut self, id: u64, now_ms: i64) -> Result<Vec<Announcement>, RerunError> {
+        if !self.runs.contains_key(&id) {
+            return Err(RerunError::Unknown);
+        }
+        match self.run_status(id) {
+            (Status::Completed, Some(Conclusion::Failure | Conclusion::Cancelled)) => {}
+            (Status::Completed, _) => return Err(RerunError::NothingFailed),
+            (Status::Queued | Status::InProgress, _) => return Err(RerunError::Open),
+        }
+        let old: Vec<Job> = self.jobs_of(id).cloned().collect();
+        let run = self.runs.get_mut(&id).ok_or(RerunError::Unknown)?;
+        run.attempt += 1;
+        run.started_ms = now_ms;
+        let attempt = run.attempt;
+        let mut told = Vec::new();
+        for job in old {
+            if job.conclusion == Some(Conclusion::Success) {
+                let copy = self.fresh_id();
+                let job = Job {
+                    id: copy,
+                    run_attempt: attempt,
+                    ..job
+                };
+                self.jobs.insert(copy, job);
+                told.push(Announcement {
+                    job: copy,
+                    status: Status::Completed,
+                });
+            } else {
+                let new = NewJob {
+                    name: job.name,
+                    account: job.account,
+                    repo: job.repo,
+                    public: job.public,
+                    labels: job.labels,
+                    script: job.script,
+                    run: Some(id),
+                };
+                told.push(self.queue(new, now_ms)?.1);
+            }
+        }
+        Ok(told)
+    }
+}
