@@ -7,7 +7,9 @@
 
 pub mod button;
 mod error;
+pub mod facts;
 pub mod ipmi;
+mod manage;
 pub mod relay;
 pub mod sense;
 pub mod switch;
@@ -17,7 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use error::{PowerError, PowerErrorKind, Target};
-pub use ipmi::{IpmiClient, IpmiConfig, Patience};
+pub use facts::{BmcFacts, Drift};
+pub use ipmi::{HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
+pub use manage::Watts;
 use protocols::rmcp::Firmware;
 pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use protocols::rmcp::{AnswerError, Command, DropReason, SessionError, Stage};
+use protocols::rmcp::{AnswerError, CompletionCode, DropReason, SerialError, SessionError, Stage};
 
 use super::switch::ErrorKind;
 
@@ -29,6 +29,12 @@ impl Target {
     #[must_use]
     pub fn bmc(address: SocketAddr, sled: Option<String>) -> Self {
         Self::new(format!("BMC {address}"), sled)
+    }
+
+    /// The sled, if that is known.
+    #[must_use]
+    pub fn sled(&self) -> Option<&str> {
+        self.sled.as_deref()
     }
 
     /// A switch on this machine.
@@ -168,13 +174,52 @@ pub enum PowerError {
         /// How long it was watched, in milliseconds.
         after_ms: u128,
     },
+    /// A setting was accepted and reads otherwise.
+    #[error("{target}: {setting} was set to {wanted} and reads {is}: set it at the BMC by hand")]
+    NotKept {
+        /// Which BMC.
+        target: Target,
+        /// Which setting.
+        setting: &'static str,
+        /// What it was set to.
+        wanted: &'static str,
+        /// What it reads.
+        is: &'static str,
+    },
+    /// The driver or the BMC has no such thing.
+    #[error("{target}: {what} is not available: {why}")]
+    Lacks {
+        /// Whose.
+        target: Target,
+        /// What was asked for.
+        what: &'static str,
+        /// Why it is not available, and what to do.
+        why: &'static str,
+    },
+    /// Somebody else reads the serial line.
+    #[error(
+        "{target}: serial over LAN is in use: end the other session, such as `ipmitool sol \
+         activate`; one that was cut off ends by itself after a minute"
+    )]
+    SerialInUse {
+        /// Which BMC.
+        target: Target,
+    },
+    /// The serial line failed.
+    #[error("{target}: serial over LAN: {why}")]
+    Serial {
+        /// Which BMC.
+        target: Target,
+        /// Why.
+        why: SerialError,
+    },
     /// The overall deadline passed.
     #[error("{target}: {command} was not done within {after_ms} ms: is the BMC overloaded?")]
     Late {
         /// Which BMC.
         target: Target,
         /// Which command.
-        command: Command,
+        command: &'static str,
         /// The deadline in milliseconds.
         after_ms: u128,
     },
@@ -206,15 +251,30 @@ impl PowerError {
     pub fn kind(&self) -> PowerErrorKind {
         match self {
             Self::WrongPassword { .. } => PowerErrorKind::WrongPassword,
-            Self::Dead { .. } | Self::Unreachable { .. } | Self::Late { .. } => {
-                PowerErrorKind::Dead
-            }
+            Self::Dead { .. }
+            | Self::Unreachable { .. }
+            | Self::Late { .. }
+            | Self::Serial { .. } => PowerErrorKind::Dead,
             Self::Garbage { .. } | Self::Malformed { .. } => PowerErrorKind::Garbage,
-            Self::UnsupportedCipher { .. } => PowerErrorKind::Unsupported,
-            Self::SessionRefused { .. } | Self::Refused { .. } | Self::StillOn { .. } => {
-                PowerErrorKind::Refused
-            }
+            Self::UnsupportedCipher { .. } | Self::Lacks { .. } => PowerErrorKind::Unsupported,
+            Self::SessionRefused { .. }
+            | Self::Refused { .. }
+            | Self::StillOn { .. }
+            | Self::NotKept { .. }
+            | Self::SerialInUse { .. } => PowerErrorKind::Refused,
             Self::Random { .. } | Self::Switch { .. } => PowerErrorKind::Local,
+        }
+    }
+
+    /// The completion code, where the BMC refused a command.
+    #[must_use]
+    pub fn code(&self) -> Option<CompletionCode> {
+        match self {
+            Self::Refused {
+                why: AnswerError::Refused { code, .. },
+                ..
+            } => Some(*code),
+            _ => None,
         }
     }
 

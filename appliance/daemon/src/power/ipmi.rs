@@ -2,8 +2,9 @@
 //! one BMC's session.
 //!
 //! It keeps a session while it is used and opens a new one when the old has
-//! gone stale. It tries a wrong password once, never sends a command that must
-//! not be carried out twice, and ends every operation by its deadline.
+//! gone stale. It tries a wrong password once, never sends a command twice
+//! that must not be carried out twice, has one command in flight, and ends
+//! every operation by its deadline.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use protocols::rmcp::{
     Answer, AnswerError, BmcKey, BootDevice, BootFlags, ChassisControl, CipherSuite, Command,
-    Config, CredentialError, DeviceId, Entropy, Firmware, NameLookup, Password, Privilege, Session,
-    SessionError, Timing, Username,
+    CompletionCode, Config, CredentialError, DeviceId, Entropy, Firmware, NameLookup, Password,
+    Privilege, Session, SessionError, Timing, Username,
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -20,10 +21,19 @@ use super::error::{PowerError, Target};
 use super::{BootOverride, PowerReading, Switched};
 use link::{Link, LinkError, milliseconds, random_block};
 
+mod console;
+mod events;
+mod facts;
 mod link;
+mod settings;
+
+pub use console::IpmiConsole;
+pub use settings::HostInterface;
 
 /// IPMI 6.12.15: a BMC drops a session that was idle for 60 ± 3 s.
 const IDLE: Duration = Duration::from_secs(45);
+/// When a session that is kept warm is used again at the latest.
+const KEEP_WARM: Duration = Duration::from_secs(30);
 /// Pause after a closed port, or before a busy BMC is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a busy BMC is asked.
@@ -159,6 +169,17 @@ impl IpmiClient {
             .await
     }
 
+    /// Asks the sled's system to power off, as its power button would; whether
+    /// it does is for [`IpmiClient::read`] to say. Sends no command when the
+    /// chassis is off.
+    ///
+    /// # Errors
+    /// When the state cannot be read or the command fails.
+    pub async fn soft_off(&mut self) -> Result<Switched, PowerError> {
+        self.switch(PowerReading::Off, ChassisControl::SoftShutdown)
+            .await
+    }
+
     /// Off, seen off, a pause, on; a chassis that is off is only switched on.
     ///
     /// Not the BMC's own power cycle (IPMI 28.3): until that has switched on
@@ -171,8 +192,8 @@ impl IpmiClient {
     pub async fn cycle(&mut self) -> Result<(), PowerError> {
         let deadline = self.deadline();
         if self.status(deadline).await? != PowerReading::Off {
-            let down = Command::ChassisControl(ChassisControl::PowerDown);
-            self.perform(down, deadline).await?;
+            self.switch(PowerReading::Off, ChassisControl::PowerDown)
+                .await?;
             while self.status(deadline).await? != PowerReading::Off {
                 if Instant::now() + PAUSE >= deadline {
                     let after_ms = self.config.patience.deadline.as_millis();
@@ -187,7 +208,7 @@ impl IpmiClient {
         }
         // The pause counts for nobody's deadline.
         let up = Command::ChassisControl(ChassisControl::PowerUp);
-        self.perform(up, self.deadline()).await.map(|_| ())
+        self.perform(&up, self.deadline()).await.map(|_| ())
     }
 
     /// Makes the next boot a network boot and reads that back.
@@ -200,14 +221,14 @@ impl IpmiClient {
         // Both are optional in IPMI: without the first the flags expire after
         // 60 s, without the second a firmware may think it has handled them.
         for command in [Command::KeepBootFlags, Command::MarkBootFlagsUnread] {
-            match self.perform(command, deadline).await {
+            match self.perform(&command, deadline).await {
                 Ok(_) | Err(PowerError::Refused { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.perform(Command::SetBootFlags(wanted), deadline)
+        self.perform(&Command::SetBootFlags(wanted), deadline)
             .await?;
-        match self.perform(Command::GetBootFlags, deadline).await {
+        match self.perform(&Command::GetBootFlags, deadline).await {
             Ok(Answer::BootFlags(flags)) => Ok(BootOverride {
                 confirmed: flags.device == BootDevice::Pxe,
                 valid_bit_confirmed: flags.valid,
@@ -226,9 +247,26 @@ impl IpmiClient {
     /// When the BMC does not answer or refuses.
     pub async fn device_id(&mut self) -> Result<Option<DeviceId>, PowerError> {
         let deadline = self.deadline();
-        match self.perform(Command::GetDeviceId, deadline).await? {
+        match self.perform(&Command::GetDeviceId, deadline).await? {
             Answer::DeviceId(id) => Ok(Some(id)),
             _ => Ok(None),
+        }
+    }
+
+    /// When [`IpmiClient::keep_warm`] should be called, so that the BMC does
+    /// not drop the session; `None` when there is none to keep.
+    #[must_use]
+    pub fn keep_warm_at(&self) -> Option<Instant> {
+        self.link.as_ref().map(|link| link.last_answer + KEEP_WARM)
+    }
+
+    /// Uses the session, so that it stays. A BMC that does not answer loses
+    /// it, which is found out by the next command in any case.
+    pub async fn keep_warm(&mut self) {
+        if let Some(mut link) = self.link.take()
+            && let Ok(Ok(_)) = timeout(PAUSE * 8, link.ask(Command::GetDeviceId)).await
+        {
+            self.link = Some(link);
         }
     }
 
@@ -246,7 +284,7 @@ impl IpmiClient {
     }
 
     async fn status(&mut self, deadline: Instant) -> Result<PowerReading, PowerError> {
-        match self.perform(Command::GetChassisStatus, deadline).await? {
+        match self.perform(&Command::GetChassisStatus, deadline).await? {
             Answer::ChassisStatus(status) if status.power_on => Ok(PowerReading::On),
             Answer::ChassisStatus(_) => Ok(PowerReading::Off),
             _ => Ok(PowerReading::Unknown),
@@ -262,13 +300,27 @@ impl IpmiClient {
         if self.status(deadline).await? == wanted {
             return Ok(Switched::AlreadySo);
         }
-        self.perform(Command::ChassisControl(control), deadline)
-            .await?;
-        Ok(Switched::Commanded)
+        let refusal = match self
+            .perform(&Command::ChassisControl(control), deadline)
+            .await
+        {
+            Ok(_) => return Ok(Switched::Commanded),
+            Err(error) => error,
+        };
+        // Workaround `off-when-off`: it went by itself since it was read.
+        if refusal.code() == Some(CompletionCode::NOT_NOW) && self.status(deadline).await? == wanted
+        {
+            return Ok(Switched::AlreadySo);
+        }
+        Err(refusal)
     }
 
     /// Carries `command` out by `deadline`, patient with a busy BMC.
-    async fn perform(&mut self, command: Command, deadline: Instant) -> Result<Answer, PowerError> {
+    async fn perform(
+        &mut self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Answer, PowerError> {
         let work = async {
             let mut tries = 1;
             loop {
@@ -288,7 +340,7 @@ impl IpmiClient {
             Ok(outcome) => outcome,
             Err(_) => Err(PowerError::Late {
                 target: self.target.clone(),
-                command,
+                command: command.name(),
                 after_ms: self.config.patience.deadline.as_millis(),
             }),
         }
@@ -298,40 +350,34 @@ impl IpmiClient {
     /// forgotten the old (it restarted, or another console pushed us out).
     async fn attempt(
         &mut self,
-        command: Command,
+        command: &Command,
     ) -> Result<Result<Answer, AnswerError>, PowerError> {
         // Taken out, so that a dropped future leaves no half-used session.
         let kept = self
             .link
             .take()
             .filter(|link| link.last_answer.elapsed() < IDLE);
-        // All commands of this module may be carried out twice, so whatever
-        // broke the kept session, the command is given again.
-        if let Some(mut link) = kept
-            && let Ok(answer) = link.ask(command).await
-        {
-            self.link = Some(link);
-            return Ok(answer);
+        // Workaround `lost-session`: whatever broke the kept session, the
+        // command is given again where that does no harm.
+        if let Some(mut link) = kept {
+            match link.ask(command.clone()).await {
+                Ok(answer) => {
+                    self.link = Some(link);
+                    return Ok(answer);
+                }
+                Err(error) if !command.is_idempotent() => {
+                    return Err(error.of(self.target.clone(), 0));
+                }
+                Err(_) => {}
+            }
         }
         let mut link = self.connect().await?;
-        match link.ask(command).await {
+        match link.ask(command.clone()).await {
             Ok(answer) => {
                 self.link = Some(link);
                 Ok(answer)
             }
-            Err(error) => Err(self.lost(error)),
-        }
-    }
-
-    fn lost(&self, error: LinkError) -> PowerError {
-        let target = self.target.clone();
-        match error {
-            LinkError::Session(why) => PowerError::from_session(target, why, 0),
-            LinkError::Network(source) => PowerError::Unreachable {
-                target,
-                tries: 1,
-                source,
-            },
+            Err(error) => Err(error.of(self.target.clone(), 0)),
         }
     }
 
@@ -361,16 +407,8 @@ impl IpmiClient {
                 Err(_) => {}
             }
         }
-        let target = self.target.clone();
-        Err(match failure {
-            Some(LinkError::Session(why)) => PowerError::from_session(target, why, tries),
-            Some(LinkError::Network(source)) => PowerError::Unreachable {
-                target,
-                tries,
-                source,
-            },
-            None => PowerError::from_session(target, SessionError::NotActive, tries),
-        })
+        let failure = failure.unwrap_or(LinkError::Session(SessionError::NotActive));
+        Err(failure.of(self.target.clone(), tries))
     }
 
     /// One try to open a session.

@@ -120,7 +120,7 @@ fn ends_of_sessions_have_kinds() {
 fn refusals_name_command_and_code() {
     let command = Command::ChassisControl(ChassisControl::PowerUp);
     let why = AnswerError::Refused {
-        command,
+        command: command.name(),
         code: CompletionCode(0xd4),
     };
     let target = Target::bmc("[fe80::1]:623".parse().unwrap(), None);

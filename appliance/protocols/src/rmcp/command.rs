@@ -3,25 +3,41 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::credentials::Password;
 use super::message::Message;
 use super::suite::Privilege;
 
+mod answer;
+mod events;
+mod request;
+mod serial;
+mod settings;
 mod values;
 
+pub use events::{SelEntry, SelInfo};
+pub use serial::SerialChannel;
+pub use settings::{
+    ChannelAccess, ChannelInfo, CommandMask, LanParameter, LanValue, Medium, UserAccess, UserId,
+    UserName,
+};
 pub use values::{
-    BootDevice, BootFlags, ChassisStatus, CompletionCode, DeviceId, Firmware, RestorePolicy,
+    BootDevice, BootFlags, ChassisStatus, CompletionCode, DeviceId, Firmware, PowerDraw,
+    RestorePolicy, RestoreSupport,
 };
 
-/// IPMI table 5-1, network functions.
-const CHASSIS: u8 = 0x00;
-const APPLICATION: u8 = 0x06;
 /// IPMI table 28-14, boot option parameters.
 const PARAMETER_CLEARING: u8 = 3;
 const PARAMETER_ACKNOWLEDGE: u8 = 4;
 const PARAMETER_BOOT_FLAGS: u8 = 5;
 
-/// A request to a BMC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The channel that a request comes in by (IPMI table 6-1).
+pub const THIS_CHANNEL: u8 = 0x0e;
+/// The system interface, by which a sled's own root reaches its BMC (IPMI
+/// table 6-1).
+pub const SYSTEM_INTERFACE: u8 = 0x0f;
+
+/// A request to a BMC. `Debug` and `Display` show no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Get Device ID (IPMI 20.1).
     GetDeviceId,
@@ -29,6 +45,12 @@ pub enum Command {
     GetChassisStatus,
     /// Chassis Control (IPMI 28.3).
     ChassisControl(ChassisControl),
+    /// Chassis Identify (IPMI 28.5): the identify light for so many seconds;
+    /// 0 turns it off.
+    Identify(u8),
+    /// Set Power Restore Policy (IPMI 28.8). `Unknown` changes nothing and
+    /// only asks what the chassis supports.
+    SetRestorePolicy(RestorePolicy),
     /// Set System Boot Options, boot flags (IPMI 28.12, parameter 5).
     SetBootFlags(BootFlags),
     /// Set System Boot Options, parameter 3: the valid bit of the boot flags
@@ -39,6 +61,87 @@ pub enum Command {
     MarkBootFlagsUnread,
     /// Get System Boot Options, boot flags (IPMI 28.13).
     GetBootFlags,
+    /// Get SEL Info (IPMI 31.2).
+    GetSelInfo,
+    /// Get SEL Entry (IPMI 31.5), whole, by record id; 0 is the first.
+    GetSelEntry(u16),
+    /// Reserve SEL (IPMI 31.4): what Clear SEL must name.
+    ReserveSel,
+    /// Clear SEL (IPMI 31.9): begin to erase.
+    ClearSel {
+        /// From [`Command::ReserveSel`].
+        reservation: u16,
+    },
+    /// Clear SEL (IPMI 31.9): is it erased?
+    GetSelErasure {
+        /// From [`Command::ReserveSel`].
+        reservation: u16,
+    },
+    /// Get Channel Info (IPMI 22.24).
+    GetChannelInfo(u8),
+    /// Get Channel Access (IPMI 22.23), the stored settings.
+    GetChannelAccess(u8),
+    /// Get User Access (IPMI 22.27).
+    GetUserAccess {
+        /// On which channel.
+        channel: u8,
+        /// Whose.
+        user: UserId,
+    },
+    /// Get User Name (IPMI 22.29).
+    GetUserName(UserId),
+    /// Set User Password (IPMI 22.30), as 20 bytes.
+    SetUserPassword {
+        /// Whose.
+        user: UserId,
+        /// The new one.
+        password: Password,
+    },
+    /// Set User Password, operation "test password", as 20 bytes.
+    TestUserPassword {
+        /// Whose.
+        user: UserId,
+        /// What it should be.
+        password: Password,
+    },
+    /// Get LAN Configuration Parameters (IPMI 23.2).
+    GetLanParameter {
+        /// Of which channel.
+        channel: u8,
+        /// Which one.
+        parameter: LanParameter,
+    },
+    /// Get Configurable Commands (IPMI 21.5): of the commands 00h-7Fh of a
+    /// network function, those that can be disabled on a channel.
+    GetConfigurableCommands {
+        /// On which channel.
+        channel: u8,
+        /// Of which network function.
+        net_fn: u8,
+    },
+    /// Get Command Enables (IPMI 21.8), commands 00h-7Fh.
+    GetCommandEnables {
+        /// On which channel.
+        channel: u8,
+        /// Of which network function.
+        net_fn: u8,
+    },
+    /// Set Command Enables (IPMI 21.7), commands 00h-7Fh.
+    SetCommandEnables {
+        /// On which channel.
+        channel: u8,
+        /// Of which network function.
+        net_fn: u8,
+        /// What shall be enabled.
+        enabled: CommandMask,
+    },
+    /// DCMI Get Power Reading (DCMI 1.5, 6.6.1).
+    GetPowerReading,
+    /// Activate Payload (IPMI 24.1): Serial-over-LAN, encrypted and
+    /// authenticated.
+    ActivateSerial,
+    /// Deactivate Payload (IPMI 24.2): Serial-over-LAN.
+    DeactivateSerial,
     /// Set Session Privilege Level (IPMI 22.18).
     SetPrivilege(Privilege),
     /// Close Session (IPMI 22.19), this one.
@@ -56,10 +159,12 @@ pub enum ChassisControl {
     PowerCycle,
     /// Reset line, power stays on.
     HardReset,
+    /// The power button as ACPI sees it: the operating system decides.
+    SoftShutdown,
 }
 
 /// The answer to a command that the BMC carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Done; nothing more to say.
     Done,
@@ -67,8 +172,35 @@ pub enum Answer {
     DeviceId(DeviceId),
     /// To [`Command::GetChassisStatus`].
     ChassisStatus(ChassisStatus),
+    /// To [`Command::SetRestorePolicy`].
+    RestoreSupport(RestoreSupport),
     /// To [`Command::GetBootFlags`].
     BootFlags(BootFlags),
+    /// To [`Command::GetSelInfo`].
+    SelInfo(SelInfo),
+    /// To [`Command::GetSelEntry`].
+    SelEntry(SelEntry),
+    /// To [`Command::ReserveSel`].
+    Reservation(u16),
+    /// To [`Command::ClearSel`] and [`Command::GetSelErasure`]: it is erased.
+    SelErased(bool),
+    /// To [`Command::GetChannelInfo`].
+    ChannelInfo(ChannelInfo),
+    /// To [`Command::GetChannelAccess`].
+    ChannelAccess(ChannelAccess),
+    /// To [`Command::GetUserAccess`].
+    UserAccess(UserAccess),
+    /// To [`Command::GetUserName`].
+    UserName(UserName),
+    /// To [`Command::GetLanParameter`].
+    Lan(LanValue),
+    /// To [`Command::GetConfigurableCommands`] and
+    /// [`Command::GetCommandEnables`].
+    Commands(CommandMask),
+    /// To [`Command::GetPowerReading`].
+    PowerDraw(PowerDraw),
+    /// To [`Command::ActivateSerial`].
+    Serial(SerialChannel),
 }
 
 /// A command that was not carried out, or whose answer makes no sense.
@@ -77,8 +209,8 @@ pub enum AnswerError {
     /// The BMC refused.
     #[error("{command} was refused: {code}")]
     Refused {
-        /// What was asked.
-        command: Command,
+        /// [`Command::name`] of what was asked.
+        command: &'static str,
         /// Why not.
         code: CompletionCode,
     },
@@ -86,214 +218,96 @@ pub enum AnswerError {
     /// something else.
     #[error("the answer to {command} is malformed")]
     Malformed {
-        /// What was asked.
-        command: Command,
+        /// [`Command::name`] of what was asked.
+        command: &'static str,
     },
 }
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.name())
+    }
+}
+
+impl Command {
+    /// What it is called, without what it carries.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
             Self::GetDeviceId => "get device id",
             Self::GetChassisStatus => "get chassis status",
             Self::ChassisControl(ChassisControl::PowerDown) => "chassis power down",
             Self::ChassisControl(ChassisControl::PowerUp) => "chassis power up",
             Self::ChassisControl(ChassisControl::PowerCycle) => "chassis power cycle",
             Self::ChassisControl(ChassisControl::HardReset) => "chassis hard reset",
+            Self::ChassisControl(ChassisControl::SoftShutdown) => "chassis soft shutdown",
+            Self::Identify(_) => "chassis identify",
+            Self::SetRestorePolicy(_) => "set power restore policy",
             Self::SetBootFlags(_) => "set boot flags",
             Self::KeepBootFlags => "keep boot flags valid",
             Self::MarkBootFlagsUnread => "mark boot flags unread",
             Self::GetBootFlags => "get boot flags",
+            Self::GetSelInfo => "get event log info",
+            Self::GetSelEntry(_) => "get event log entry",
+            Self::ReserveSel => "reserve event log",
+            Self::ClearSel { .. } => "clear event log",
+            Self::GetSelErasure { .. } => "get event log erasure",
+            Self::GetChannelInfo(_) => "get channel info",
+            Self::GetChannelAccess(_) => "get channel access",
+            Self::GetUserAccess { .. } => "get user access",
+            Self::GetUserName(_) => "get user name",
+            Self::SetUserPassword { .. } => "set user password",
+            Self::TestUserPassword { .. } => "test user password",
+            Self::GetLanParameter { .. } => "get LAN parameter",
+            Self::GetConfigurableCommands { .. } => "get configurable commands",
+            Self::GetCommandEnables { .. } => "get command enables",
+            Self::SetCommandEnables { .. } => "set command enables",
+            Self::GetPowerReading => "get power reading",
+            Self::ActivateSerial => "activate serial over LAN",
+            Self::DeactivateSerial => "deactivate serial over LAN",
             Self::SetPrivilege(_) => "set session privilege level",
             Self::CloseSession => "close session",
-        })
+        }
     }
-}
 
-impl Command {
     /// Whether carrying the command out twice is the same as once. Others are
     /// never sent again when their answer is missing.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         !matches!(
             self,
-            Self::ChassisControl(ChassisControl::PowerCycle | ChassisControl::HardReset)
+            Self::ChassisControl(
+                ChassisControl::PowerCycle
+                    | ChassisControl::HardReset
+                    | ChassisControl::SoftShutdown
+            )
+            // The second one would find the first one's payload in its way.
+            | Self::ActivateSerial
+            // What was logged in between would be lost unseen.
+            | Self::ClearSel { .. }
         )
-    }
-
-    /// Network function and command number.
-    pub(super) fn number(&self) -> (u8, u8) {
-        match self {
-            Self::GetDeviceId => (APPLICATION, 0x01),
-            Self::GetChassisStatus => (CHASSIS, 0x01),
-            Self::ChassisControl(_) => (CHASSIS, 0x02),
-            Self::SetBootFlags(_) | Self::KeepBootFlags | Self::MarkBootFlagsUnread => {
-                (CHASSIS, 0x08)
-            }
-            Self::GetBootFlags => (CHASSIS, 0x09),
-            Self::SetPrivilege(_) => (APPLICATION, 0x3b),
-            Self::CloseSession => (APPLICATION, 0x3c),
-        }
-    }
-
-    /// Request data; `bmc_session` is the id that Close Session names.
-    pub(super) fn data(&self, bmc_session: u32) -> Vec<u8> {
-        match self {
-            Self::GetDeviceId | Self::GetChassisStatus => Vec::new(),
-            Self::ChassisControl(control) => [match control {
-                ChassisControl::PowerDown => 0,
-                ChassisControl::PowerUp => 1,
-                ChassisControl::PowerCycle => 2,
-                ChassisControl::HardReset => 3,
-            }]
-            .to_vec(),
-            Self::SetBootFlags(flags) => {
-                let mut data = [PARAMETER_BOOT_FLAGS].to_vec();
-                data.extend_from_slice(&flags.encode());
-                data
-            }
-            // Bit 3: don't clear the valid bit after 60 s without a power
-            // command. The other bits stay clear: a button, a watchdog or a
-            // reset that is not ours shall drop the override.
-            Self::KeepBootFlags => [PARAMETER_CLEARING, 0x08].to_vec(),
-            // Write mask and value: "BIOS has not handled boot info" (bit 0).
-            Self::MarkBootFlagsUnread => [PARAMETER_ACKNOWLEDGE, 0x01, 0x01].to_vec(),
-            Self::GetBootFlags => [PARAMETER_BOOT_FLAGS, 0, 0].to_vec(),
-            Self::SetPrivilege(privilege) => [privilege.number()].to_vec(),
-            Self::CloseSession => bmc_session.to_le_bytes().to_vec(),
-        }
     }
 
     /// What `message` says in answer to this command.
     pub(super) fn answer(&self, message: &Message<'_>) -> Result<Answer, AnswerError> {
+        let command = self.name();
         let code = CompletionCode(message.completion);
         if code != CompletionCode::OK {
-            return Err(AnswerError::Refused {
-                command: *self,
-                code,
-            });
+            return Err(AnswerError::Refused { command, code });
         }
-        let answer = match self {
-            Self::GetDeviceId => DeviceId::decode(message.data).map(Answer::DeviceId),
-            Self::GetChassisStatus => {
-                ChassisStatus::decode(message.data).map(Answer::ChassisStatus)
-            }
-            Self::GetBootFlags => BootFlags::decode(message.data).map(Answer::BootFlags),
-            Self::ChassisControl(_)
-            | Self::SetBootFlags(_)
-            | Self::KeepBootFlags
-            | Self::MarkBootFlagsUnread
-            | Self::CloseSession => Some(Answer::Done),
-            // IPMI table 22-23: the answer holds the level that was set.
-            Self::SetPrivilege(wanted) => match *message.data {
-                [level, ..] if level & 0x0f >= wanted.number() => Some(Answer::Done),
-                _ => None,
-            },
-        };
-        answer.ok_or(AnswerError::Malformed { command: *self })
+        answer::decode(self, message.data).ok_or(AnswerError::Malformed { command })
+    }
+
+    /// Network function and command number.
+    pub(super) fn number(&self) -> (u8, u8) {
+        request::number(self)
+    }
+
+    /// Request data; `bmc_session` is the id that Close Session names.
+    pub(super) fn data(&self, bmc_session: u32) -> Vec<u8> {
+        request::data(self, bmc_session)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(command: Command, completion: u8, data: &[u8]) -> Result<Answer, AnswerError> {
-        let (net_fn, number) = command.number();
-        command.answer(&Message {
-            net_fn,
-            sequence: 0,
-            command: number,
-            completion,
-            data,
-        })
-    }
-
-    #[test]
-    fn boot_flags_round_trip() {
-        let check = |flags: BootFlags, bytes: [u8; 5]| {
-            assert_eq!(flags.encode(), bytes, "{flags:?}");
-            let mut data = [1, PARAMETER_BOOT_FLAGS].to_vec();
-            data.extend_from_slice(&bytes);
-            let expect = Ok(Answer::BootFlags(flags));
-            assert_eq!(
-                answer(Command::GetBootFlags, 0, &data),
-                expect,
-                "{bytes:02x?}"
-            );
-        };
-        // The values of IPMI table 28-14, as `ipmitool chassis bootdev pxe`
-        // and `… options=efiboot` write them.
-        check(BootFlags::pxe_once(Firmware::Bios), [0x80, 0x04, 0, 0, 0]);
-        check(BootFlags::pxe_once(Firmware::Uefi), [0xa0, 0x04, 0, 0, 0]);
-        let other = BootFlags {
-            valid: false,
-            persistent: true,
-            firmware: Firmware::Bios,
-            device: BootDevice::Other(0x0f),
-        };
-        check(other, [0x40, 0x3c, 0, 0, 0]);
-    }
-
-    #[test]
-    fn answers_are_checked() {
-        let check = |command: Command, data: &[u8], expect: Option<Answer>| {
-            let expect = expect.ok_or(AnswerError::Malformed { command });
-            assert_eq!(answer(command, 0, data), expect, "{command} {data:02x?}");
-        };
-        let status = |power_on, power_fault, restore_policy| {
-            Some(Answer::ChassisStatus(ChassisStatus {
-                power_on,
-                power_fault,
-                restore_policy,
-            }))
-        };
-        let chassis = Command::GetChassisStatus;
-        check(
-            chassis,
-            &[0x01, 0, 0],
-            status(true, false, RestorePolicy::StaysOff),
-        );
-        check(
-            chassis,
-            &[0x48, 0, 0, 9],
-            status(false, true, RestorePolicy::PowersUp),
-        );
-        check(
-            chassis,
-            &[0x60, 0, 0],
-            status(false, false, RestorePolicy::Unknown),
-        );
-        check(chassis, &[0x01, 0], None);
-        check(Command::GetBootFlags, &[1, 3, 0x80, 4], None);
-        check(Command::GetBootFlags, &[1, 5, 0x80], None);
-        check(Command::GetBootFlags, &[], None);
-        check(Command::GetDeviceId, &[0; 10], None);
-        let level = Command::SetPrivilege(Privilege::Operator);
-        check(level, &[3], Some(Answer::Done));
-        check(level, &[4], Some(Answer::Done));
-        check(level, &[2], None);
-        let id = DeviceId {
-            device: (0x20, 1),
-            firmware: (9, 0x08),
-            ipmi_version: 0x02,
-            manufacturer: 0x1291,
-            product: 0x0f02,
-        };
-        let bytes = [
-            0x20, 0x81, 0x09, 0x08, 0x02, 0x9f, 0x91, 0x12, 0x00, 0x02, 0x0f,
-        ];
-        check(Command::GetDeviceId, &bytes, Some(Answer::DeviceId(id)));
-    }
-
-    #[test]
-    fn refusals_name_the_code() {
-        let command = Command::ChassisControl(ChassisControl::PowerUp);
-        let error = answer(command, 0xd4, &[]).unwrap_err();
-        let text = alloc::string::ToString::to_string(&error);
-        assert_eq!(
-            text,
-            "chassis power up was refused: insufficient privilege (0xd4)"
-        );
-    }
-}
+pub(super) mod tests;

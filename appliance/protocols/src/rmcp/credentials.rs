@@ -121,7 +121,9 @@ impl Username {
         })
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// The name's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or_default()
@@ -140,7 +142,7 @@ impl fmt::Debug for Username {
 
 impl fmt::Display for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.bytes().escape_ascii())
+        write!(f, "{}", self.as_bytes().escape_ascii())
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) fn rakp1(
     payload.extend_from_slice(&bmc_session.to_le_bytes());
     payload.extend_from_slice(nonce);
     payload.extend_from_slice(&[role, 0, 0, name.length()]);
-    payload.extend_from_slice(name.bytes());
+    payload.extend_from_slice(name.as_bytes());
     payload
 }
 

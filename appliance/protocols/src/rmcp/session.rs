@@ -13,6 +13,8 @@
 
 use alloc::vec::Vec;
 
+use zeroize::Zeroizing;
+
 use super::command::{Answer, AnswerError, Command};
 use super::frame::{self, Packet, PayloadType, Trailer};
 use super::message::{self, Message};
@@ -48,6 +50,8 @@ pub enum Progress {
     Active,
     /// The command in flight was answered.
     Answered(Result<Answer, AnswerError>),
+    /// A Serial-over-LAN payload, for [`super::SerialLine`].
+    Serial(Vec<u8>),
 }
 
 /// One session with one BMC. See the module's text for its life.
@@ -86,6 +90,8 @@ struct Channel {
     window: Window,
     /// The privilege level is not yet set.
     settling: bool,
+    /// Serial-over-LAN was activated.
+    serial: bool,
 }
 
 /// The one thing that waits for an answer.
@@ -187,7 +193,7 @@ impl Session {
         Ok(match (&pending.what, &mut self.state) {
             (Outgoing::SetUp(datagram), _) => Some(datagram.clone()),
             (Outgoing::Command { sealed, .. }, State::Active(channel)) => {
-                Some(channel.frame(self.config.suite, sealed))
+                Some(channel.frame(self.config.suite, PayloadType::Ipmi, sealed))
             }
             (Outgoing::Command { .. }, _) => None,
         })
@@ -206,6 +212,22 @@ impl Session {
         }
         self.send_command(command, &iv);
         Ok(())
+    }
+
+    /// The datagram that carries a Serial-over-LAN payload. `iv` as for
+    /// [`Session::request`].
+    ///
+    /// # Errors
+    /// When Serial-over-LAN is not active.
+    pub fn serial(&mut self, payload: &[u8], iv: [u8; 16]) -> Result<Vec<u8>, SessionError> {
+        match &mut self.state {
+            State::Active(channel) if channel.serial => {
+                let sealed = channel.keys.seal(payload, &iv);
+                let kind = PayloadType::SerialOverLan;
+                Ok(channel.frame(self.config.suite, kind, &sealed))
+            }
+            _ => Err(SessionError::NotActive),
+        }
     }
 
     /// Takes in a datagram from the BMC's address.
@@ -264,6 +286,7 @@ impl Session {
             (
                 Packet::Plus {
                     payload_type,
+                    encrypted: false,
                     session: 0,
                     payload,
                     trailer: None,
@@ -303,7 +326,7 @@ impl Session {
             return Err(Failure::Drop(DropReason::ForeignSession));
         }
         let Packet::Plus {
-            payload_type: PayloadType::Ipmi,
+            payload_type: payload_type @ (PayloadType::Ipmi | PayloadType::SerialOverLan),
             encrypted: true,
             trailer: Some(Trailer { signed, code }),
             ..
@@ -322,35 +345,48 @@ impl Session {
             .keys
             .open(payload)
             .ok_or(Failure::Drop(DropReason::Sealed))?;
-        let message = decode_message(&plain)?;
-        let (command, awaited) = match &self.pending {
-            Some(Pending {
-                what:
-                    Outgoing::Command {
-                        command, sequence, ..
-                    },
-                ..
-            }) => (*command, *sequence),
+        match payload_type {
+            PayloadType::SerialOverLan if channel.serial => Ok(Progress::Serial(plain)),
+            PayloadType::SerialOverLan => Err(Failure::Drop(DropReason::Unexpected)),
+            _ => self.answered(&plain),
+        }
+    }
+
+    /// An authentic IPMI message.
+    fn answered(&mut self, plain: &[u8]) -> Result<Progress, Failure> {
+        let message = decode_message(plain)?;
+        let (State::Active(channel), Some(pending)) = (&mut self.state, &self.pending) else {
             // A late answer to a command that was sent twice.
-            _ => return Ok(Progress::Ignored),
+            return Ok(Progress::Ignored);
         };
-        if (message.net_fn, message.command) != command.number() || message.sequence != awaited {
+        let Outgoing::Command {
+            command, sequence, ..
+        } = &pending.what
+        else {
+            return Ok(Progress::Ignored);
+        };
+        if (message.net_fn, message.command) != command.number() || message.sequence != *sequence {
             return Ok(Progress::Ignored);
         }
-        self.pending = None;
         let answer = command.answer(&message);
-        if !channel.settling {
-            if command == Command::CloseSession && answer.is_ok() {
-                self.state = State::Closed;
-            }
-            return Ok(Progress::Answered(answer));
+        let done = answer.is_ok();
+        match command {
+            Command::ActivateSerial if done => channel.serial = true,
+            Command::DeactivateSerial if done => channel.serial = false,
+            _ => {}
         }
-        channel.settling = false;
+        let closes = done && *command == Command::CloseSession;
+        let settles = core::mem::take(&mut channel.settling);
+        self.pending = None;
+        if closes {
+            self.state = State::Closed;
+        }
         match answer {
-            Ok(_) => Ok(Progress::Active),
-            Err(_) => Err(Failure::End(SessionError::PrivilegeRefused {
+            Ok(_) if settles => Ok(Progress::Active),
+            Err(_) if settles => Err(Failure::End(SessionError::PrivilegeRefused {
                 privilege: self.config.privilege,
             })),
+            answer => Ok(Progress::Answered(answer)),
         }
     }
 
@@ -371,10 +407,10 @@ impl Session {
         self.message_sequence = (self.message_sequence + 1) & message::SEQUENCE_MASK;
         let sequence = self.message_sequence;
         let (net_fn, number) = command.number();
-        let data = command.data(channel.bmc_session);
-        let sealed = channel
-            .keys
-            .seal(&message::request(net_fn, sequence, number, &data), iv);
+        // A new password may be in both.
+        let data = Zeroizing::new(command.data(channel.bmc_session));
+        let plain = Zeroizing::new(message::request(net_fn, sequence, number, &data));
+        let sealed = channel.keys.seal(&plain, iv);
         let Timing {
             command_wait_ms,
             command_tries,
@@ -411,20 +447,13 @@ impl Channel {
     /// `sealed` under a fresh sequence number. A command that is sent again
     /// keeps its sealed bytes: what an eavesdropper learns is that it came
     /// again, which its length tells anyway.
-    fn frame(&mut self, suite: CipherSuite, sealed: &[u8]) -> Vec<u8> {
+    fn frame(&mut self, suite: CipherSuite, kind: PayloadType, sealed: &[u8]) -> Vec<u8> {
         let sequence = self.next_sequence;
         // IPMI 6.12.9: numbers wrap past zero.
         self.next_sequence = sequence.checked_add(1).unwrap_or(1);
         let code_bytes = suite.integrity_code_bytes();
         let session = self.bmc_session;
-        frame::inside(
-            PayloadType::Ipmi,
-            &self.keys,
-            code_bytes,
-            session,
-            sequence,
-            sealed,
-        )
+        frame::inside(kind, &self.keys, code_bytes, session, sequence, sealed)
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) struct TestBmc {
     /// Answered to Open Session, RAKP 1 and RAKP 3 instead of success.
     pub(super) refuse: [u8; 3],
     pub(super) offers_ipmi2: bool,
+    /// Workaround `open-session-privilege`: what Open Session said is hashed.
+    pub(super) hashes_open_session: bool,
+    /// Workaround `long-rakp2`: bytes behind the codes.
+    pub(super) extra_bytes: usize,
     pub(super) completion: u8,
     pub(super) power_on: bool,
     pub(super) boot_flags: [u8; 5],
@@ -31,6 +35,7 @@ pub(super) struct TestBmc {
     sequence: u32,
     console_session: [u8; 4],
     tag: u8,
+    privilege: u8,
     console_nonce: [u8; 16],
     role_and_name: Vec<u8>,
     keys: Option<Keys>,
@@ -44,6 +49,8 @@ impl TestBmc {
             bmc_key: None,
             refuse: [0; 3],
             offers_ipmi2: true,
+            hashes_open_session: false,
+            extra_bytes: 0,
             completion: 0,
             power_on: false,
             boot_flags: [0; 5],
@@ -52,6 +59,7 @@ impl TestBmc {
             sequence: 0,
             console_session: [0; 4],
             tag: 0,
+            privilege: 0,
             console_nonce: [0; 16],
             role_and_name: Vec::new(),
             keys: None,
@@ -104,23 +112,35 @@ impl TestBmc {
 
     /// A sealed packet with `plain` under the next sequence number.
     pub(super) fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.seal_as(PayloadType::Ipmi, plain)
+    }
+
+    /// The same with a payload of another type.
+    pub(super) fn seal_as(&mut self, kind: PayloadType, plain: &[u8]) -> Vec<u8> {
         self.sequence += 1;
         let keys = self.keys.as_ref().unwrap();
         let session = u32::from_le_bytes(self.console_session);
         let sealed = keys.seal(plain, &[0x77; 16]);
         let length = self.suite.integrity_code_bytes();
-        frame::inside(
-            PayloadType::Ipmi,
-            keys,
-            length,
-            session,
-            self.sequence,
-            &sealed,
-        )
+        frame::inside(kind, keys, length, session, self.sequence, &sealed)
+    }
+
+    /// What is in a serial packet of the client.
+    pub(super) fn serial(&self, datagram: &[u8]) -> Vec<u8> {
+        let Packet::Plus {
+            payload_type: PayloadType::SerialOverLan,
+            payload,
+            ..
+        } = frame::decode(datagram).unwrap()
+        else {
+            panic!("no serial payload");
+        };
+        self.keys.as_ref().unwrap().open(payload).unwrap()
     }
 
     fn open(&mut self, payload: &[u8]) -> Vec<u8> {
         self.tag = payload[0];
+        self.privilege = payload[1];
         self.console_session = payload[4..8].try_into().unwrap();
         let mut reply = self.head(self.refuse[0]);
         if self.refuse[0] == 0 {
@@ -134,7 +154,11 @@ impl TestBmc {
 
     fn challenge(&mut self, payload: &[u8]) -> Vec<u8> {
         self.console_nonce = payload[8..24].try_into().unwrap();
-        self.role_and_name = [payload[24]].to_vec();
+        let role = match self.hashes_open_session {
+            true => self.privilege,
+            false => payload[24],
+        };
+        self.role_and_name = [role].to_vec();
         self.role_and_name.extend_from_slice(&payload[27..]);
         let mut reply = self.head(self.refuse[1]);
         if self.refuse[1] == 0 {
@@ -151,6 +175,7 @@ impl TestBmc {
             reply.extend_from_slice(&NONCE);
             reply.extend_from_slice(&GUID);
             reply.extend_from_slice(code.as_slice());
+            reply.resize(reply.len() + self.extra_bytes, 0xee);
         }
         frame::outside(PayloadType::Rakp(2), &reply)
     }
@@ -170,6 +195,7 @@ impl TestBmc {
             let bmc_session = BMC_SESSION.to_le_bytes();
             let check = keys.exchange_check(&[&self.console_nonce, &bmc_session, &GUID]);
             reply.extend_from_slice(check.truncated(suite.integrity_code_bytes()));
+            reply.resize(reply.len() + self.extra_bytes, 0xee);
             self.keys = Some(keys);
         }
         frame::outside(PayloadType::Rakp(4), &reply)
@@ -203,6 +229,8 @@ impl TestBmc {
             }
             (0x06, 0x3b, [level]) => [0, *level].to_vec(),
             (0x06, 0x3c, _) => [0].to_vec(),
+            (0x06, 0x48, _) => [0, 0, 0, 0, 0, 64, 0, 0xe0, 0, 0x6f, 2, 0xff, 0xff].to_vec(),
+            (0x06, 0x49, _) => [0].to_vec(),
             _ => [0xc1].to_vec(),
         }
     }

@@ -10,6 +10,8 @@ use protocols::rmcp::{
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
+use crate::power::{PowerError, Target};
+
 /// An open session and the socket that it lives on.
 pub(super) struct Link {
     socket: UdpSocket,
@@ -27,6 +29,20 @@ pub(super) enum LinkError {
 impl From<SessionError> for LinkError {
     fn from(error: SessionError) -> Self {
         Self::Session(error)
+    }
+}
+
+impl LinkError {
+    /// The error that it means for `target`, after `tries` set-ups.
+    pub(super) fn of(self, target: Target, tries: u32) -> PowerError {
+        match self {
+            Self::Session(why) => PowerError::from_session(target, why, tries),
+            Self::Network(source) => PowerError::Unreachable {
+                target,
+                tries: tries.max(1),
+                source,
+            },
+        }
     }
 }
 
@@ -61,7 +77,7 @@ impl Link {
         self.session.request(command, iv)?;
         match self.drive(false).await? {
             Progress::Answered(answer) => Ok(answer),
-            Progress::Ignored | Progress::Advanced | Progress::Active => {
+            Progress::Ignored | Progress::Advanced | Progress::Active | Progress::Serial(_) => {
                 Err(LinkError::Session(SessionError::NotActive))
             }
         }
@@ -73,38 +89,83 @@ impl Link {
         // One byte more than allowed, so that a longer datagram shows.
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
         loop {
-            let now_ms = self.now_ms();
-            while let Some(datagram) = self.session.poll_transmit(now_ms)? {
-                let sent = self.socket.send(&datagram).await.map(|_| ());
-                tolerate(sent, set_up)?;
-            }
-            let Some(due_ms) = self.session.deadline_ms() else {
+            self.transmit(set_up).await?;
+            let Some(due) = self.due_at() else {
                 return Err(LinkError::Session(SessionError::NotActive));
             };
-            let due = self.start + Duration::from_millis(due_ms);
-            let length = match timeout_at(due, self.socket.recv(&mut buffer)).await {
-                Ok(Ok(length)) => length,
-                Ok(Err(error)) => {
-                    tolerate(Err(error), set_up)?;
-                    continue;
-                }
-                Err(_) => continue,
+            let Ok(received) = timeout_at(due, self.receive(&mut buffer, set_up)).await else {
+                continue;
             };
-            let progress = self
-                .session
-                .handle(buffer.get(..length).unwrap_or_default())?;
-            match progress {
-                Progress::Ignored | Progress::Advanced => {}
-                Progress::Active | Progress::Answered(_) => {
-                    self.last_answer = Instant::now();
-                    return Ok(progress);
-                }
+            match received? {
+                // What a serial line says while nobody reads it is not
+                // acknowledged, and so comes again.
+                Progress::Ignored | Progress::Advanced | Progress::Serial(_) => {}
+                progress @ (Progress::Active | Progress::Answered(_)) => return Ok(progress),
             }
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Sends what the session has to send by now.
+    pub(super) async fn transmit(&mut self, set_up: bool) -> Result<(), LinkError> {
+        let now_ms = self.now_ms();
+        while let Some(datagram) = self.session.poll_transmit(now_ms)? {
+            let sent = self.socket.send(&datagram).await.map(|_| ());
+            tolerate(sent, set_up)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the next datagram. May be dropped at any time.
+    pub(super) async fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        set_up: bool,
+    ) -> Result<Progress, LinkError> {
+        let length = match self.socket.recv(buffer).await {
+            Ok(length) => length,
+            Err(error) => {
+                tolerate(Err(error), set_up)?;
+                return Ok(Progress::Ignored);
+            }
+        };
+        let datagram = buffer.get(..length).unwrap_or_default();
+        let progress = self.session.handle(datagram)?;
+        if matches!(progress, Progress::Active | Progress::Answered(_)) {
+            self.last_answer = Instant::now();
+        }
+        Ok(progress)
+    }
+
+    /// Begins `command`, unless another one is under way; [`Link::transmit`]
+    /// and [`Link::receive`] carry it out.
+    pub(super) fn begin(&mut self, command: Command) -> Result<(), LinkError> {
+        let iv = random_block().map_err(|error| LinkError::Network(io::Error::other(error)))?;
+        match self.session.request(command, iv) {
+            Ok(()) | Err(SessionError::Busy) => Ok(()),
+            Err(error) => Err(LinkError::Session(error)),
+        }
+    }
+
+    /// Sends a payload to the serial line.
+    pub(super) async fn send_serial(&mut self, payload: &[u8]) -> Result<(), LinkError> {
+        let iv = random_block().map_err(|error| LinkError::Network(io::Error::other(error)))?;
+        let datagram = self.session.serial(payload, iv)?;
+        let sent = self.socket.send(&datagram).await.map(|_| ());
+        tolerate(sent, false)
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
         milliseconds(self.start.elapsed())
+    }
+
+    /// When a time of [`Link::now_ms`] comes.
+    pub(super) fn at(&self, due_ms: u64) -> Instant {
+        self.start + Duration::from_millis(due_ms)
+    }
+
+    /// When [`Link::transmit`] has something to do again.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.session.deadline_ms().map(|due_ms| self.at(due_ms))
     }
 }
 

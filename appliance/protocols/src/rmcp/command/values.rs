@@ -111,6 +111,81 @@ pub enum RestorePolicy {
     Unknown,
 }
 
+/// Which restore policies a chassis knows (IPMI table 28-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreSupport {
+    /// It can stay off.
+    pub stays_off: bool,
+    /// It can go back to what it was.
+    pub restores: bool,
+    /// It can power up.
+    pub powers_up: bool,
+}
+
+impl RestoreSupport {
+    pub(super) fn decode(data: &[u8]) -> Option<Self> {
+        data.first().map(|bits| Self {
+            stays_off: bits & 0x01 != 0,
+            restores: bits & 0x02 != 0,
+            powers_up: bits & 0x04 != 0,
+        })
+    }
+}
+
+/// What a machine draws from its supply (DCMI 1.5, table 6-16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerDraw {
+    /// Now, in watts.
+    pub now_w: u16,
+    /// Least, most and mean over [`PowerDraw::period_ms`], in watts.
+    pub least_w: u16,
+    /// See [`PowerDraw::least_w`].
+    pub most_w: u16,
+    /// See [`PowerDraw::least_w`].
+    pub mean_w: u16,
+    /// What the three are about, in milliseconds.
+    pub period_ms: u32,
+    /// The BMC measures; if not, the figures are left over.
+    pub active: bool,
+}
+
+impl PowerDraw {
+    pub(super) fn decode(data: &[u8]) -> Option<Self> {
+        let &[
+            super::request::GROUP_DCMI,
+            n0,
+            n1,
+            l0,
+            l1,
+            h0,
+            h1,
+            m0,
+            m1,
+            _,
+            _,
+            _,
+            _,
+            p0,
+            p1,
+            p2,
+            p3,
+            state,
+            ..,
+        ] = data
+        else {
+            return None;
+        };
+        Some(Self {
+            now_w: u16::from_le_bytes([n0, n1]),
+            least_w: u16::from_le_bytes([l0, l1]),
+            most_w: u16::from_le_bytes([h0, h1]),
+            mean_w: u16::from_le_bytes([m0, m1]),
+            period_ms: u32::from_le_bytes([p0, p1, p2, p3]),
+            active: state & 0x40 != 0,
+        })
+    }
+}
+
 /// The state of a chassis (IPMI table 28-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChassisStatus {
@@ -198,6 +273,13 @@ impl CompletionCode {
     pub const INSUFFICIENT_PRIVILEGE: Self = Self(0xd4);
     /// The BMC is starting: try again soon.
     pub const STARTING: Self = Self(0xd2);
+    /// Not in the present state, such as "off" when it is off.
+    pub const NOT_NOW: Self = Self(0xd5);
+    /// The BMC does not have the command.
+    pub const INVALID_COMMAND: Self = Self(0xc1);
+    /// A meaning of each command's own: of Activate Payload, that somebody
+    /// has it (IPMI table 24-2); of testing a password, that it differs.
+    pub const OWN_80: Self = Self(0x80);
 
     /// Whether the same command may be accepted a moment later.
     #[must_use]

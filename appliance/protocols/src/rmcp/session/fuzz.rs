@@ -2,9 +2,12 @@
 
 use core::num::NonZeroU32;
 
-use super::super::command::Command;
+use super::super::command::{
+    Command, LanParameter, RestorePolicy, SYSTEM_INTERFACE, THIS_CHANNEL, UserId,
+};
 use super::super::credentials::{Password, Username};
 use super::super::message::Message;
+use super::super::serial::SerialLine;
 use super::super::suite::{CipherSuite, Keys, Privilege};
 use super::{Config, Entropy, NameLookup, Session, Timing};
 
@@ -39,6 +42,7 @@ pub fn fuzz_session(input: &[u8]) {
         iv: [9; 16],
     };
     let mut session = Session::new(config, entropy);
+    let mut line = SerialLine::new(64);
     let mut rest = input;
     let mut now_ms = 0;
     while let Some((length, tail)) = rest.split_first() {
@@ -49,6 +53,8 @@ pub fn fuzz_session(input: &[u8]) {
         now_ms += 10;
         let _ = session.poll_transmit(now_ms);
         let _ = session.handle(datagram);
+        let _ = line.handle(datagram);
+        let _ = line.poll_transmit(now_ms);
         if let Some(plain) = keys.open(datagram) {
             parse_answer(&plain);
         }
@@ -57,12 +63,36 @@ pub fn fuzz_session(input: &[u8]) {
 }
 
 fn parse_answer(bytes: &[u8]) {
+    let user = UserId::new(2);
     let commands = [
         Command::GetDeviceId,
         Command::GetChassisStatus,
+        Command::SetRestorePolicy(RestorePolicy::StaysOff),
         Command::GetBootFlags,
+        Command::GetSelInfo,
+        Command::GetSelEntry(0),
+        Command::ReserveSel,
+        Command::GetSelErasure { reservation: 0 },
+        Command::GetChannelInfo(THIS_CHANNEL),
+        Command::GetChannelAccess(THIS_CHANNEL),
+        Command::GetPowerReading,
+        Command::ActivateSerial,
+        Command::GetConfigurableCommands {
+            channel: SYSTEM_INTERFACE,
+            net_fn: 6,
+        },
     ];
-    for command in commands {
+    let lan = LanParameter::ALL.map(|(parameter, _)| Command::GetLanParameter {
+        channel: 1,
+        parameter,
+    });
+    let users = user.into_iter().flat_map(|user| {
+        [
+            Command::GetUserName(user),
+            Command::GetUserAccess { channel: 1, user },
+        ]
+    });
+    for command in commands.into_iter().chain(lan).chain(users) {
         if let Ok(message) = Message::decode(bytes) {
             let _ = command.answer(&message);
         }

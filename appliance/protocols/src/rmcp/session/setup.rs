@@ -76,14 +76,18 @@ impl Session {
             self.entropy.console_session.get().to_le_bytes(),
             bmc_session.to_le_bytes(),
         );
-        let role = [self.config.role(), self.config.username.length()];
-        let name = self.config.username.bytes();
+        let name = self.config.username.as_bytes();
         let nonce = &self.entropy.nonce;
         let password = self.config.password.key();
-        // IPMI 13.31: RAKP 2's code.
-        let expected = suite.code(
-            password,
-            &[
+        // Workaround `open-session-privilege`: some BMCs put the level of Open
+        // Session into the hashes instead of RAKP 1's role byte. Both are
+        // ours, and only who knows the password can make either code.
+        let roles = [self.config.role(), self.config.privilege.number()];
+        let name_bytes = self.config.username.length();
+        let role = roles.into_iter().find_map(|role| {
+            let role = [role, name_bytes];
+            // IPMI 13.31: RAKP 2's code.
+            let parts: [&[u8]; 7] = [
                 &ids.0,
                 &ids.1,
                 nonce,
@@ -91,15 +95,17 @@ impl Session {
                 &rakp2.guid,
                 &role,
                 name,
-            ],
-        );
-        if !expected.matches(rakp2.code, code_bytes) {
+            ];
+            let expected = suite.code(password, &parts);
+            expected.matches(rakp2.code, code_bytes).then_some(role)
+        });
+        let Some(role) = role else {
             // IPMI 13.22: tell the BMC, so that it frees the session.
             let status = RmcpStatus::INVALID_CHECK_VALUE;
             let refusal = handshake::rakp3(tag, status, bmc_session, &[]);
             self.farewell = Some(frame::outside(PayloadType::Rakp(3), &refusal));
             return Err(Failure::End(SessionError::WrongPassword { status: None }));
-        }
+        };
         // IPMI 13.31: RAKP 3's code. IPMI 13.32: the session integrity key,
         // keyed with Kg, or with the password where the BMC has none.
         let proof = suite.code(password, &[&rakp2.nonce, &ids.0, &role, name]);
@@ -152,6 +158,7 @@ impl Session {
             next_sequence: 1,
             window: Window::default(),
             settling: true,
+            serial: false,
         });
         let iv = self.entropy.iv;
         self.send_command(Command::SetPrivilege(self.config.privilege), &iv);

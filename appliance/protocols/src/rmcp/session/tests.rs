@@ -68,7 +68,7 @@ fn commands_reach_the_chassis() {
         let (mut session, mut bmc) = open(suite);
         let up = Command::ChassisControl(ChassisControl::PowerUp);
         assert_eq!(
-            ask(&mut session, &mut bmc, up),
+            ask(&mut session, &mut bmc, up.clone()),
             Progress::Answered(Ok(Answer::Done))
         );
         assert!(bmc.power_on, "{suite}");
@@ -83,9 +83,12 @@ fn commands_reach_the_chassis() {
         assert_eq!(read, Progress::Answered(Ok(Answer::BootFlags(flags))));
         bmc.completion = 0xd5;
         let code = CompletionCode(0xd5);
-        let refused = AnswerError::Refused { command: up, code };
+        let refused = AnswerError::Refused {
+            command: up.name(),
+            code,
+        };
         assert_eq!(
-            ask(&mut session, &mut bmc, up),
+            ask(&mut session, &mut bmc, up.clone()),
             Progress::Answered(Err(refused))
         );
         bmc.completion = 0;
@@ -236,6 +239,68 @@ fn two_key_login() {
 }
 
 #[test]
+fn odd_bmcs_open_sessions() {
+    type Change = fn(&mut TestBmc);
+    let oddities: [(&str, Change); 2] = [
+        ("open-session-privilege", |bmc| {
+            bmc.hashes_open_session = true;
+        }),
+        ("long-rakp2", |bmc| bmc.extra_bytes = 12),
+    ];
+    for (name, change) in oddities {
+        for suite in [CipherSuite::Suite3, CipherSuite::Suite17] {
+            let mut session = Session::new(config(suite, b"secret"), entropy());
+            let mut bmc = TestBmc::new(suite, b"secret");
+            change(&mut bmc);
+            let outcome = converse(&mut session, &mut bmc);
+            assert_eq!(outcome, Ok(Progress::Active), "{name} {suite}");
+            let read = ask(&mut session, &mut bmc, Command::GetChassisStatus);
+            assert!(matches!(read, Progress::Answered(Ok(_))), "{name} {suite}");
+            // And they let nobody in who does not know the password.
+            let mut session = Session::new(config(suite, b"other"), entropy());
+            let error = converse(&mut session, &mut bmc).unwrap_err();
+            assert_eq!(
+                error,
+                SessionError::WrongPassword { status: None },
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn serial_packets_are_taken_once_activated() {
+    let (mut session, mut bmc) = open(CipherSuite::Suite17);
+    let kind = PayloadType::SerialOverLan;
+    let early = bmc.seal_as(kind, b"\x01\0\0\0boot");
+    assert_eq!(session.handle(&early), Ok(Progress::Ignored));
+    assert_eq!(session.last_drop, Some(DropReason::Unexpected));
+    assert_eq!(
+        session.serial(&[0, 1, 4, 0], [5; 16]),
+        Err(SessionError::NotActive)
+    );
+    let Progress::Answered(Ok(Answer::Serial(channel))) =
+        ask(&mut session, &mut bmc, Command::ActivateSerial)
+    else {
+        panic!("no serial channel");
+    };
+    assert_eq!((channel.inbound_bytes, channel.port), (64, 623));
+    let packet = bmc.seal_as(kind, b"\x01\0\0\0boot");
+    let payload = b"\x01\0\0\0boot".to_vec();
+    assert_eq!(session.handle(&packet), Ok(Progress::Serial(payload)));
+    assert_eq!(
+        session.handle(&packet),
+        Ok(Progress::Ignored),
+        "a replayed packet"
+    );
+    let sent = session.serial(&[0, 1, 4, 0], [5; 16]).unwrap();
+    assert_eq!(bmc.serial(&sent), [0, 1, 4, 0]);
+    ask(&mut session, &mut bmc, Command::DeactivateSerial);
+    let late = bmc.seal_as(kind, b"\x02\0\0\0late");
+    assert_eq!(session.handle(&late), Ok(Progress::Ignored));
+}
+
+#[test]
 fn a_wrong_password_frees_the_session_at_the_bmc() {
     let suite = CipherSuite::Suite3;
     let mut session = Session::new(config(suite, b"other"), entropy());
@@ -372,6 +437,8 @@ fn damage() -> impl Strategy<Value = (usize, usize, u8, Option<usize>)> {
         proptest::option::of(0..128usize),
     )
 }
+
+mod mutants;
 
 proptest! {
     #[test]

@@ -1,0 +1,125 @@
+//! What a driver may be able to do beside switching power. A driver that
+//! cannot says so; nothing is made up.
+
+use tokio::time::Instant;
+
+use super::facts::BmcFacts;
+use super::ipmi::IpmiConsole;
+use super::{Driver, PowerError, Switched, Target};
+
+/// A measured draw of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watts {
+    /// Now, in watts.
+    pub now: u32,
+    /// Where the figure is from, for receipts and metrics.
+    pub source: &'static str,
+}
+
+/// Why a driver cannot.
+const NO_BMC: &str = "its power driver has no management controller";
+
+impl Driver {
+    /// Asks the sled's system to power off, as its power button would; it may
+    /// refuse. A sled that is off is left alone.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or the driver has no way to.
+    pub async fn soft_off(&mut self) -> Result<Switched, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.soft_off().await,
+            _ => Err(self.lacks("a soft power off", NO_BMC)),
+        }
+    }
+
+    /// Lights the identify light for so many seconds; 0 turns it off.
+    ///
+    /// # Errors
+    /// When it cannot be lit, or there is none.
+    pub async fn identify(&mut self, for_s: u8) -> Result<(), PowerError> {
+        match self {
+            Self::Ipmi(client) => client.identify(for_s).await,
+            _ => Err(self.lacks("an identify light", NO_BMC)),
+        }
+    }
+
+    /// Sees to it that the sled stays off when mains power comes back, and
+    /// reads that back. A driver without a management controller has no such
+    /// setting: what happens then is up to its hardware.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked, refuses, or does not keep it.
+    pub async fn keep_off_after_outage(&mut self) -> Result<(), PowerError> {
+        match self {
+            Self::Ipmi(client) => client.keep_off_after_outage().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// What the sled draws, as its own controller measures it; `None` where
+    /// nothing measures.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked.
+    pub async fn watts(&mut self) -> Result<Option<Watts>, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.watts().await,
+            _ => Ok(None),
+        }
+    }
+
+    /// What the sled's controller is set to; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked.
+    pub async fn facts(&mut self) -> Result<Option<BmcFacts>, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.facts().await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The sled's serial line, in a session of its own, so that power can be
+    /// read meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or there is none.
+    pub async fn console(&self) -> Result<IpmiConsole, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.console().await,
+            _ => Err(self.lacks("a console", NO_BMC)),
+        }
+    }
+
+    /// When [`Driver::keep_warm`] should be called; `None` when there is
+    /// nothing to keep.
+    #[must_use]
+    pub fn keep_warm_at(&self) -> Option<Instant> {
+        match self {
+            Self::Ipmi(client) => client.keep_warm_at(),
+            _ => None,
+        }
+    }
+
+    /// Uses the controller's session, so that it stays open.
+    pub async fn keep_warm(&mut self) {
+        if let Self::Ipmi(client) = self {
+            client.keep_warm().await;
+        }
+    }
+
+    fn lacks(&self, what: &'static str, why: &'static str) -> PowerError {
+        PowerError::Lacks {
+            target: self.target(),
+            what,
+            why,
+        }
+    }
+
+    fn target(&self) -> Target {
+        match self {
+            Self::Ipmi(client) => client.target().clone(),
+            Self::Local(local) => local.target.clone(),
+        }
+    }
+}
