@@ -81,7 +81,6 @@ def metadata(manifest):
 def faults_of(tree, rules):
     allowed = set(rules["licenses"]["allow"])
     registries = {f"registry+{url}" for url in rules["sources"]["allow-registry"]}
-    banned = {ban["crate"] for ban in rules["bans"]["deny"]}
     for package in tree["packages"]:
         name = f"{package['name']} {package['version']}"
         licence, source = package["license"], package["source"]
@@ -91,12 +90,22 @@ def faults_of(tree, rules):
             yield f"{name} has the licence {licence}, which deny.toml does not allow"
         if source is not None and source not in registries:
             yield f"{name} comes from {source}, which deny.toml does not allow"
-        if package["name"] in banned:
-            yield f"{name} is banned in deny.toml"
         if source is None:
             for wish in package["dependencies"]:
                 if wish["req"] == "*" and not wish.get("path"):
                     yield f"{name} takes any version of {wish['name']}"
+
+
+def ban_faults(tree, rules):
+    # A banned crate may come in by its wrappers and by nothing else.
+    wrappers = {ban["crate"]: ban.get("wrappers", []) for ban in rules["bans"]["deny"]}
+    names = {package["id"]: package["name"] for package in tree["packages"]}
+    for node in tree["resolve"]["nodes"]:
+        user = names[node["id"]]
+        for used in node["deps"]:
+            target = names[used["pkg"]]
+            if target in wrappers and user not in wrappers[target]:
+                yield f"{user} uses {target}, which is banned in deny.toml"
 
 
 def arrow_faults(tree):
@@ -137,6 +146,7 @@ def main():
         tree = metadata(manifest)
         count += len(tree["packages"])
         faults += faults_of(tree, rules)
+        faults += ban_faults(tree, rules)
         faults += arrow_faults(tree)
     for fault in sorted(set(faults)):
         print(fault)

@@ -16,6 +16,7 @@ use tracing_subscriber::{
 use crate::{
     admin::ReceiptsExport,
     config::{ConfigError, load_config, load_inventory},
+    power::gpio::{self, lines},
     receipts,
     serve::{boot_programs, client_config, serve},
 };
@@ -74,6 +75,15 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Own the machine's GPIO lines, over restarts of the appliance's daemon
+    GpioHold {
+        /// Which name is which line
+        #[arg(long, default_value = lines::DEFAULT_FILE)]
+        lines: PathBuf,
+        /// Where the daemon finds the holder
+        #[arg(long, default_value = lines::DEFAULT_SOCKET)]
+        socket: PathBuf,
     },
     /// Show the whole appliance
     Status {
@@ -185,6 +195,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             inventory,
             json,
         } => check_config(file, inventory, json),
+        Command::GpioHold { lines, socket } => {
+            start_logging();
+            gpio::serve::run(&lines, &socket)
+        }
         Command::Status { reach } => show(&reach, "/api/v1/status", table::status),
         Command::Jobs { limit, reach } => {
             show(&reach, &format!("/api/v1/jobs?limit={limit}"), table::jobs)
@@ -230,15 +244,23 @@ fn check_config(file: PathBuf, inventory: Option<PathBuf>, json: bool) -> anyhow
     let checked = inventory
         .map(|inventory| load_inventory(&config, &inventory))
         .transpose()?;
-    let (pools, sleds) = checked.map_or((0, 0), |checked| {
-        (checked.inventory.pools.len(), checked.inventory.sleds.len())
+    let (pools, sleds, warnings) = checked.map_or_else(Default::default, |checked| {
+        let inventory = checked.inventory;
+        (
+            inventory.pools.len(),
+            inventory.sleds.len(),
+            checked.warnings,
+        )
     });
     if json {
-        println!(
-            "{}",
-            serde_json::json!({ "ok": true, "pools": pools, "sleds": sleds })
-        );
+        let report = serde_json::json!({
+            "ok": true, "pools": pools, "sleds": sleds, "warnings": warnings,
+        });
+        println!("{report}");
     } else {
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
         println!("{}: ok ({pools} pools, {sleds} sleds)", file.display());
     }
     Ok(())

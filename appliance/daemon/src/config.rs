@@ -15,16 +15,19 @@ use control::Limits;
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
+mod gpio;
 mod inventory;
 mod policy;
 mod power;
 mod tunnel;
 
+pub use gpio::Gpio;
 pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
 pub use power::DriverConfig;
 
 pub use tunnel::{Tunnel, Way};
 
+use gpio::WireGpio;
 use tunnel::{WireTunnel, check_tunnel};
 
 /// Why configuration is refused. The message is complete for people.
@@ -83,6 +86,8 @@ pub struct Config {
     pub github: Vec<Github>,
     /// How deliveries come in.
     pub tunnel: Tunnel,
+    /// Lines of this machine.
+    pub gpio: Gpio,
     /// Deadlines and bounds.
     pub limits: Limits,
 }
@@ -148,6 +153,8 @@ struct WireConfig {
     #[serde(default)]
     github: Vec<WireGithub>,
     tunnel: Option<WireTunnel>,
+    #[serde(default)]
+    gpio: WireGpio,
     deadlines: Option<WireDeadlines>,
 }
 
@@ -242,6 +249,7 @@ pub fn load_config(file: &Path) -> Result<Config, ConfigError> {
         dhcp,
         github,
         tunnel,
+        gpio: wire.gpio.check(base),
         limits,
     })
 }

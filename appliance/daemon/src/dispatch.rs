@@ -294,6 +294,7 @@ async fn drive(
                 newest = newest.max(generation);
                 let wanted = shared.is_wanted(sled, id, generation, newest).await;
                 let outcome = if wanted {
+                    driver.claim(generation.0);
                     let firmware = shared.firmware(sled).await;
                     let done = turn_on(&mut driver, &shared.clock, firmware).await;
                     Outcome::PoweredOn(done.map_err(power_failure))
@@ -306,6 +307,7 @@ async fn drive(
                 newest = newest.max(generation);
                 let wanted = shared.is_wanted(sled, id, generation, newest).await;
                 let outcome = if wanted {
+                    driver.claim(generation.0);
                     let done = driver.power_off().await;
                     Outcome::PoweredOff(done.map(drop).map_err(power_failure))
                 } else {

@@ -8,6 +8,7 @@
 pub mod button;
 mod error;
 pub mod facts;
+pub mod gpio;
 pub mod ipmi;
 mod manage;
 pub mod relay;
@@ -26,8 +27,9 @@ use protocols::rmcp::Firmware;
 pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};
 
-/// No local switch takes longer, even behind an I2C expander.
-const SWITCH_DEADLINE: Duration = Duration::from_secs(5);
+/// No local switch takes longer: a press of another claim is waited for, its
+/// effect too, then comes our own press and its effect.
+const SWITCH_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Whether a sled has power, as far as its driver can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ pub enum Driver {
 pub struct LocalSwitch {
     target: Target,
     off_time: Duration,
+    generation: u64,
     switch: Arc<Mutex<dyn Erased>>,
 }
 
@@ -94,6 +97,7 @@ impl Driver {
         Self::Local(LocalSwitch {
             target,
             off_time,
+            generation: 0,
             switch,
         })
     }
@@ -104,6 +108,14 @@ impl Driver {
         match self {
             Self::Ipmi(client) => Some(client.address()),
             Self::Local(_) => None,
+        }
+    }
+
+    /// Commands from now on are those of this claim: a switch that outlives
+    /// this process refuses older ones.
+    pub fn claim(&mut self, generation: u64) {
+        if let Self::Local(local) = self {
+            local.generation = generation;
         }
     }
 
@@ -191,8 +203,12 @@ impl LocalSwitch {
     }
 
     async fn set(&self, power: Power) -> Result<Switched, PowerError> {
-        self.blocking("set power", move |switch| switch.set_power(power))
-            .await
+        let generation = self.generation;
+        self.blocking("set power", move |switch| {
+            switch.claim(generation);
+            switch.set_power(power)
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -210,7 +226,7 @@ impl LocalSwitch {
             Ok(Ok(Ok(value))) => return Ok(value),
             Ok(Ok(Err(fault))) => fault,
             Ok(Err(_)) => SwitchFault::other("the pin driver panicked"),
-            Err(_) => SwitchFault::other("the pin driver did not return within 5 s"),
+            Err(_) => SwitchFault::other("the pin driver did not return in time"),
         };
         let SwitchFault { kind, detail } = fault;
         Err(PowerError::Switch {
@@ -226,6 +242,7 @@ impl LocalSwitch {
 trait Erased: Send {
     fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault>;
     fn sense(&mut self) -> Result<Sensed, SwitchFault>;
+    fn claim(&mut self, generation: u64);
 }
 
 struct SwitchFault {
@@ -244,7 +261,7 @@ impl SwitchFault {
     fn of(error: &impl switch::Error) -> Self {
         Self {
             kind: error.kind(),
-            detail: format!("{error:?}"),
+            detail: error.detail(),
         }
     }
 }
@@ -256,6 +273,10 @@ impl<S: PowerSwitch + Send> Erased for S {
 
     fn sense(&mut self) -> Result<Sensed, SwitchFault> {
         PowerSwitch::sense(self).map_err(|error| SwitchFault::of(&error))
+    }
+
+    fn claim(&mut self, generation: u64) {
+        PowerSwitch::claim(self, generation);
     }
 }
 

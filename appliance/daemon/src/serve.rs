@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use control::{Event, InventoryError, Reply, State};
@@ -39,7 +40,13 @@ use crate::{
     keys::Keys,
     lease_keeper,
     netboot::{LeaseTable, dhcp, router_advertisement, tftp},
-    power::{Driver, IpmiConfig},
+    power::{
+        Driver, IpmiConfig,
+        gpio::{
+            held::{HeldSwitch, HolderSocket},
+            serve::SystemClock,
+        },
+    },
     store::Store,
     vault::Vault,
     ways::{App, WaysConfig},
@@ -48,6 +55,10 @@ use crate::{
 
 /// How long a lease lasts, in seconds. Sleds hold theirs for one boot.
 const LEASE_S: u32 = 24 * 3600;
+
+/// How long a power cycle by relay or button stays off: supplies need seconds
+/// to drain.
+const CYCLE_OFF_TIME: Duration = Duration::from_secs(5);
 
 /// Rows of the daemon itself in the store.
 const INVENTORY_TEXT: &str = "inventory.text";
@@ -92,6 +103,9 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     // What was under way is settled before anything new is decided.
     waiting.settle(Event::Started)?;
     let inventory = take_inventory(&config, &store, &mut waiting, offered)?;
+    for warning in &inventory.warnings {
+        tracing::warn!("{warning}");
+    }
     let numbered = number(waiting.state(), &config, &inventory, hubs)?;
     let dispatcher = DispatchConfig {
         engine: engine.clone(),
@@ -403,6 +417,11 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             let ipmi = IpmiConfig::new(*address, username, password, suite)
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
             Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
+        }
+        DriverConfig::Held { socket, held } => {
+            let holder = HolderSocket(socket.clone());
+            let switch = HeldSwitch::new(held.clone(), holder, SystemClock::start());
+            Ok(Driver::local(switch, Some(sled.to_owned()), CYCLE_OFF_TIME))
         }
     }
 }

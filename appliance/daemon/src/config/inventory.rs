@@ -1,6 +1,7 @@
 //! `inventory.toml`: pools, sleds and images.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs::File,
     io::{Read, Seek},
@@ -14,7 +15,9 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Config, ConfigError, parse_toml,
+    Config, ConfigError,
+    gpio::{LazyLines, check_each_line_once},
+    parse_toml,
     policy::{self, WireCircuit, WirePolicy, WireWarm},
     power::{self, DriverConfig, WirePower},
     read_text,
@@ -84,6 +87,8 @@ pub struct LoadedInventory {
     pub power: Vec<SledPower>,
     /// Images by name.
     pub images: Vec<Image>,
+    /// What may be so, but is better known: complete sentences.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -197,6 +202,7 @@ pub fn parse_inventory(
     }
     let mut sleds = Vec::new();
     let mut power = Vec::new();
+    let (lines, warnings) = (LazyLines::default(), RefCell::default());
     for (index, sled) in wire.sled.into_iter().enumerate() {
         let key = format!("sled[{index}] \"{}\"", sled.name);
         let mac: Mac = sled.mac.parse().map_err(|_| {
@@ -211,6 +217,8 @@ pub fn parse_inventory(
             file,
             base: &base,
             key: &key,
+            lines: &lines,
+            warnings: &warnings,
         };
         let driver = place.check(sled.power)?;
         power.push(SledPower {
@@ -225,6 +233,7 @@ pub fn parse_inventory(
             watts: sled.watts.unwrap_or(0),
         });
     }
+    check_each_line_once(file, &power)?;
     let hubs = config
         .github
         .iter()
@@ -246,6 +255,7 @@ pub fn parse_inventory(
         inventory,
         power,
         images,
+        warnings: warnings.into_inner(),
     })
 }
 

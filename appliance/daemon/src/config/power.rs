@@ -1,12 +1,15 @@
 //! `power = { driver = … }` of a sled.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::gpio::{LazyLines, WireButton, WireRelay};
 use super::{Config, ConfigError, read_secret};
+use crate::power::gpio::held::HeldConfig;
 
 /// A power driver's settings.
 #[derive(Debug)]
@@ -22,6 +25,13 @@ pub enum DriverConfig {
         /// Cipher suite, 3 or 17.
         cipher: u8,
     },
+    /// A relay or button behind a line of this machine.
+    Held {
+        /// Where the lines' holder listens.
+        socket: PathBuf,
+        /// Which lines.
+        held: HeldConfig,
+    },
 }
 
 /// The keys of each driver.
@@ -29,6 +39,8 @@ pub enum DriverConfig {
 #[serde(tag = "driver", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum WirePower {
     Ipmi(WireIpmi),
+    Relay(WireRelay),
+    Button(WireButton),
 }
 
 #[derive(Deserialize)]
@@ -49,6 +61,9 @@ pub(super) struct Place<'a> {
     pub(super) base: &'a Path,
     /// The sled, as messages name it.
     pub(super) key: &'a str,
+    pub(super) lines: &'a LazyLines,
+    /// What may be so, but is better known.
+    pub(super) warnings: &'a RefCell<Vec<String>>,
 }
 
 impl Place<'_> {
@@ -59,6 +74,8 @@ impl Place<'_> {
     pub(super) fn check(&self, wire: WirePower) -> Result<DriverConfig, ConfigError> {
         match wire {
             WirePower::Ipmi(wire) => self.check_ipmi(wire),
+            WirePower::Relay(wire) => self.check_relay(wire),
+            WirePower::Button(wire) => self.check_button(wire),
         }
     }
 
@@ -116,7 +133,12 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn wrong(&self, message: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(&self, message: impl Into<String>) -> ConfigError {
         ConfigError::value(self.file, self.key, message)
+    }
+
+    pub(super) fn warn(&self, message: String) {
+        let warning = self.wrong(message).to_string();
+        self.warnings.borrow_mut().push(warning);
     }
 }

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod gpio;
+
 const CONFIG: &str = r#"
 [server]
 webhook_listen = "127.0.0.1:8400"
@@ -266,7 +268,13 @@ fn bad_inventories_are_refused() {
     check_inventory(
         "\"ipmi\"",
         "\"magic\"",
-        &["inventory.toml:19:", "magic", "expected `ipmi`"],
+        &[
+            "inventory.toml:19:",
+            "magic",
+            "`ipmi`",
+            "`relay`",
+            "`button`",
+        ],
     );
     check_inventory(
         "name = \"sled-01\"",

@@ -14,6 +14,17 @@ pub enum Power {
     Off,
 }
 
+impl Power {
+    /// The opposite.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::On => Self::Off,
+            Self::Off => Self::On,
+        }
+    }
+}
+
 /// What a wish for on or off came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switched {
@@ -40,6 +51,11 @@ pub enum Sensed {
 pub trait Error: fmt::Debug {
     /// What kind of error it is, for code that knows no concrete switch.
     fn kind(&self) -> ErrorKind;
+
+    /// What it says to people.
+    fn detail(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// Kinds of switch errors.
@@ -50,6 +66,10 @@ pub enum ErrorKind {
     Drive,
     /// The sense line could not be read.
     Sense,
+    /// The process that holds the lines does not answer.
+    Holder,
+    /// The sense line did not follow the command.
+    NotFollowed,
     /// Anything else.
     Other,
 }
@@ -59,6 +79,8 @@ impl fmt::Display for ErrorKind {
         f.write_str(match self {
             Self::Drive => "the output line cannot be driven",
             Self::Sense => "the sense line cannot be read",
+            Self::Holder => "the line holder is out of reach",
+            Self::NotFollowed => "the sled did not follow",
             Self::Other => "the switch failed",
         })
     }
@@ -97,6 +119,10 @@ pub trait PowerSwitch: ErrorType {
     /// # Errors
     /// When there is a line and it cannot be read.
     fn sense(&mut self) -> Result<Sensed, Self::Error>;
+
+    /// Commands from now on are those of this claim. A switch behind a holder
+    /// is refused when a newer claim has moved it.
+    fn claim(&mut self, _generation: u64) {}
 }
 
 impl<T: PowerSwitch + ?Sized> PowerSwitch for &mut T {
@@ -110,5 +136,9 @@ impl<T: PowerSwitch + ?Sized> PowerSwitch for &mut T {
 
     fn sense(&mut self) -> Result<Sensed, Self::Error> {
         T::sense(self)
+    }
+
+    fn claim(&mut self, generation: u64) {
+        T::claim(self, generation);
     }
 }

@@ -1,0 +1,402 @@
+//! Relays and buttons behind lines that the holder owns.
+//!
+//! Nothing is remembered here: how a line stands and when it was pressed is
+//! asked anew each time, so a daemon that starts in the middle of a press finds
+//! out and adds no edge. After each command the sense line must follow.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use embedded_hal::digital::{self, OutputPin, PinState, StatefulOutputPin};
+
+use super::hold::Clock;
+use super::wire::{Answer, LastPress, MAX_BYTES, Order, Refusal, Request, Standing, VERSION};
+use crate::power::button::{Button, ButtonError, Contact, LONGEST_PRESS_MS, PressLengths};
+use crate::power::relay::{Relay, RelayError};
+use crate::power::sense::{Active, SenseLine};
+use crate::power::switch::{Error, ErrorKind, ErrorType, Power, PowerSwitch, Sensed, Switched};
+
+/// How long the holder may take beyond the press that it is asked for.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long a busy line is waited for: a press has a bound.
+const BUSY_WAIT: Duration = Duration::from_millis(LONGEST_PRESS_MS as u64 + 2000);
+/// How often the sense line is looked at while it should follow, in ms.
+const LOOK_PAUSE_MS: u32 = 100;
+
+/// Whoever owns the lines.
+pub trait Holder {
+    /// Asks for one thing, once.
+    ///
+    /// # Errors
+    /// When the holder is not there, or refuses.
+    fn ask(&self, line: &str, order: Order) -> Result<Standing, HeldError>;
+}
+
+/// The holder's process.
+#[derive(Clone, Debug)]
+pub struct HolderSocket(pub PathBuf);
+
+/// Why a held line did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum HeldError {
+    /// The holder is not there, or said nothing in time.
+    #[error(
+        "the line holder at {socket} does not answer: {source}: is `musher gpio-hold` running, as \
+         the same user?"
+    )]
+    Unreachable {
+        /// Its socket.
+        socket: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It refuses.
+    #[error("line {line}: {refusal}")]
+    Refused {
+        /// Which line.
+        line: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The sense line does not follow the command.
+    #[error(
+        "line {line} says that the sled is {} {after_ms} ms after it was turned {}: look at the \
+         sled and at both lines",
+        word(power.other()), word(*power)
+    )]
+    NotFollowed {
+        /// The sense line.
+        line: String,
+        /// What was commanded.
+        power: Power,
+        /// How long it was watched, in milliseconds.
+        after_ms: u64,
+    },
+}
+
+const fn word(power: Power) -> &'static str {
+    match power {
+        Power::On => "on",
+        Power::Off => "off",
+    }
+}
+
+impl Error for HeldError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unreachable { .. } => ErrorKind::Holder,
+            Self::Refused { .. } => ErrorKind::Drive,
+            Self::NotFollowed { .. } => ErrorKind::NotFollowed,
+        }
+    }
+
+    fn detail(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl digital::Error for HeldError {
+    fn kind(&self) -> digital::ErrorKind {
+        digital::ErrorKind::Other
+    }
+}
+
+impl Holder for HolderSocket {
+    fn ask(&self, line: &str, order: Order) -> Result<Standing, HeldError> {
+        let press = match order {
+            Order::Press { length_ms, .. } => Duration::from_millis(length_ms.into()),
+            Order::Look | Order::Drive { .. } => Duration::ZERO,
+        };
+        let request = Request {
+            version: VERSION,
+            line: line.to_owned(),
+            order,
+        };
+        let answer = exchange(&self.0, &request.to_line(), press + ANSWER_WAIT);
+        let answer = answer.and_then(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|error| io::Error::other(error.to_string()))
+        });
+        match answer {
+            Ok(Answer::Done(standing)) => Ok(standing),
+            Ok(Answer::Refused(refusal)) => Err(HeldError::Refused {
+                line: line.to_owned(),
+                refusal,
+            }),
+            Err(source) => Err(HeldError::Unreachable {
+                socket: self.0.display().to_string(),
+                source,
+            }),
+        }
+    }
+}
+
+fn exchange(socket: &Path, request: &[u8], wait: Duration) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_write_timeout(Some(ANSWER_WAIT))?;
+    stream.set_read_timeout(Some(wait))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    stream.take(MAX_BYTES as u64).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// How a sled's held lines are wired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldConfig {
+    /// Relay or button.
+    pub kind: HeldKind,
+    /// The line that switches.
+    pub line: String,
+    /// Its level for on, or for pressed.
+    pub active: Active,
+    /// The line that shows power, and its level for "has power".
+    pub sense: Option<(String, Active)>,
+    /// How long the sense line may take to follow, in milliseconds.
+    pub settle_ms: u32,
+}
+
+/// What hangs on the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldKind {
+    /// A relay.
+    Relay,
+    /// A button, and how long it is held.
+    Button(PressLengths),
+}
+
+/// A relay or button behind held lines.
+pub struct HeldSwitch<H, C> {
+    config: HeldConfig,
+    holder: Patient<H, C>,
+    generation: u64,
+}
+
+/// A holder whose busy lines are waited for.
+struct Patient<H, C> {
+    holder: H,
+    clock: C,
+}
+
+impl<H: Holder, C: Clock> Patient<H, C> {
+    fn ask(&self, line: &str, order: Order) -> Result<Standing, HeldError> {
+        let mut clock = self.clock.clone();
+        let end = clock.now() + BUSY_WAIT;
+        loop {
+            match self.holder.ask(line, order) {
+                Err(HeldError::Refused {
+                    refusal: Refusal::Busy { left_ms },
+                    ..
+                }) if clock.now() < end => {
+                    let left = u32::try_from(left_ms).unwrap_or(LONGEST_PRESS_MS);
+                    clock.delay_ms(left.clamp(1, LONGEST_PRESS_MS).saturating_add(5));
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl<H: Holder, C: Clock> HeldSwitch<H, C> {
+    /// A switch that has asked for nothing yet.
+    pub fn new(config: HeldConfig, holder: H, clock: C) -> Self {
+        Self {
+            config,
+            holder: Patient { holder, clock },
+            generation: 0,
+        }
+    }
+
+    fn set_relay(&mut self, power: Power) -> Result<Switched, HeldError> {
+        let standing = self.holder.ask(&self.config.line, Order::Look)?;
+        let pin = HeldPin {
+            holder: &self.holder,
+            line: &self.config.line,
+            generation: self.generation,
+            high: standing.high,
+        };
+        let active = self.config.active;
+        let mut relay = if standing.driven {
+            Relay::adopt(pin, active, self.sense_line())?
+        } else {
+            Relay::new(pin, active, self.sense_line())
+        };
+        relay.set_power(power).map_err(|error| match error {
+            RelayError::Drive(error) | RelayError::Sense(error) => error,
+        })
+    }
+
+    fn press_button(&mut self, power: Power, lengths: PressLengths) -> Result<Switched, HeldError> {
+        let last = self.holder.ask(&self.config.line, Order::Look)?.last_press;
+        if let Some(press) = last {
+            // Whoever made that press may not have seen it take effect: an
+            // earlier life of this daemon, perhaps. Until it has, the sense
+            // line tells of the time before.
+            let left = u64::from(self.config.settle_ms).saturating_sub(press.ended_ms_ago);
+            let expected = wish_of(press, lengths).unwrap_or(power);
+            self.follows(expected, left)?;
+        }
+        let ours = last.filter(|press| press.generation == self.generation);
+        let commanded = ours.and_then(|press| wish_of(press, lengths));
+        let contact = HeldContact {
+            holder: &self.holder,
+            line: &self.config.line,
+            generation: self.generation,
+        };
+        let mut button = Button::new(contact, self.sense_line(), lengths).adopt(commanded);
+        button.set_power(power).map_err(|error| match error {
+            ButtonError::Press(error) | ButtonError::Sense(error) => error,
+        })
+    }
+
+    /// Whether the sense line says `power` within `wait_ms`; `None` without one.
+    fn follows(&self, power: Power, wait_ms: u64) -> Result<Option<bool>, HeldError> {
+        let wanted = match power {
+            Power::On => Sensed::On,
+            Power::Off => Sensed::Off,
+        };
+        let mut clock = self.holder.clock.clone();
+        let end = clock.now() + Duration::from_millis(wait_ms);
+        loop {
+            match self.sense_line().sense()? {
+                Sensed::Unknown => return Ok(None),
+                sensed if sensed == wanted => return Ok(Some(true)),
+                _ if clock.now() >= end => return Ok(Some(false)),
+                _ => clock.delay_ms(LOOK_PAUSE_MS),
+            }
+        }
+    }
+
+    fn sense_line(&self) -> HeldSense<'_, H, C> {
+        HeldSense {
+            holder: &self.holder,
+            line: self.config.sense.as_ref(),
+        }
+    }
+}
+
+impl<H: Holder, C: Clock> ErrorType for HeldSwitch<H, C> {
+    type Error = HeldError;
+}
+
+impl<H: Holder, C: Clock> PowerSwitch for HeldSwitch<H, C> {
+    fn set_power(&mut self, power: Power) -> Result<Switched, HeldError> {
+        let switched = match self.config.kind {
+            HeldKind::Relay => self.set_relay(power)?,
+            HeldKind::Button(lengths) => self.press_button(power, lengths)?,
+        };
+        let wait_ms = self.config.settle_ms.into();
+        match (self.follows(power, wait_ms)?, &self.config.sense) {
+            (Some(false), Some((line, _))) => Err(HeldError::NotFollowed {
+                line: line.clone(),
+                power,
+                after_ms: wait_ms,
+            }),
+            _ => Ok(switched),
+        }
+    }
+
+    fn commanded(&self) -> Option<Power> {
+        None
+    }
+
+    fn sense(&mut self) -> Result<Sensed, HeldError> {
+        self.sense_line().sense()
+    }
+
+    fn claim(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+}
+
+/// What a press was for.
+fn wish_of(press: LastPress, lengths: PressLengths) -> Option<Power> {
+    match press.length_ms {
+        length if length == lengths.on_ms => Some(Power::On),
+        length if length == lengths.off_ms => Some(Power::Off),
+        _ => None,
+    }
+}
+
+struct HeldSense<'a, H, C> {
+    holder: &'a Patient<H, C>,
+    line: Option<&'a (String, Active)>,
+}
+
+impl<H: Holder, C: Clock> SenseLine for HeldSense<'_, H, C> {
+    type Error = HeldError;
+
+    fn sense(&mut self) -> Result<Sensed, HeldError> {
+        let Some((line, active)) = self.line else {
+            return Ok(Sensed::Unknown);
+        };
+        let high = self.holder.ask(line, Order::Look)?.high;
+        Ok(if active.is_on(high) {
+            Sensed::On
+        } else {
+            Sensed::Off
+        })
+    }
+}
+
+struct HeldPin<'a, H, C> {
+    holder: &'a Patient<H, C>,
+    line: &'a str,
+    generation: u64,
+    high: bool,
+}
+
+impl<H, C> digital::ErrorType for HeldPin<'_, H, C> {
+    type Error = HeldError;
+}
+
+impl<H: Holder, C: Clock> OutputPin for HeldPin<'_, H, C> {
+    fn set_low(&mut self) -> Result<(), HeldError> {
+        self.set_state(PinState::Low)
+    }
+
+    fn set_high(&mut self) -> Result<(), HeldError> {
+        self.set_state(PinState::High)
+    }
+
+    fn set_state(&mut self, state: PinState) -> Result<(), HeldError> {
+        let order = Order::Drive {
+            high: state == PinState::High,
+            generation: self.generation,
+        };
+        self.high = self.holder.ask(self.line, order)?.high;
+        Ok(())
+    }
+}
+
+impl<H: Holder, C: Clock> StatefulOutputPin for HeldPin<'_, H, C> {
+    fn is_set_high(&mut self) -> Result<bool, HeldError> {
+        Ok(self.high)
+    }
+
+    fn is_set_low(&mut self) -> Result<bool, HeldError> {
+        Ok(!self.high)
+    }
+}
+
+struct HeldContact<'a, H, C> {
+    holder: &'a Patient<H, C>,
+    line: &'a str,
+    generation: u64,
+}
+
+impl<H: Holder, C: Clock> Contact for HeldContact<'_, H, C> {
+    type Error = HeldError;
+
+    fn press(&mut self, length_ms: u32) -> Result<(), HeldError> {
+        let order = Order::Press {
+            length_ms,
+            generation: self.generation,
+        };
+        self.holder.ask(self.line, order).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests;
