@@ -1,7 +1,7 @@
 //! Independent peers against our protocol servers and clients: what the tests
 //! share. A peer that is missing is a failure, never a skip.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,4 +28,38 @@ pub fn octokit() -> PathBuf {
         assert!(status.success(), "npm ci failed in {}", folder.display());
     }
     packages
+}
+
+/// A program of a Python package from PyPI, named with its version as pip
+/// does, in a virtual environment of its own below `target`.
+///
+/// Installs it once; several tests may ask at the same time.
+///
+/// # Panics
+/// Python cannot make virtual environments, or PyPI cannot be reached.
+#[must_use]
+pub fn python_tool(package: &str, program: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let home = root.join("target/tools").join(package.replace("==", "-"));
+    fs::create_dir_all(&home).expect("the folder is made");
+    let lock = File::create(home.join(".lock")).expect("the lock is made");
+    lock.lock().expect("the lock is taken");
+    let done = home.join(".done");
+    if !done.exists() {
+        let run = |command: &mut Command, hint: &str| {
+            let status = command.status().unwrap_or_else(|_| panic!("{hint}"));
+            assert!(status.success(), "{hint}");
+        };
+        let hint = "python3 -m venv failed: install the package python3-venv";
+        let mut venv = Command::new("python3");
+        run(
+            venv.args(["-m", "venv", "--clear"]).arg(home.join("venv")),
+            hint,
+        );
+        let mut pip = Command::new(home.join("venv/bin/pip"));
+        let hint = format!("pip cannot install {package}");
+        run(pip.args(["install", "--quiet", package]), &hint);
+        File::create(done).expect("the mark is made");
+    }
+    home.join("venv/bin").join(program)
 }

@@ -290,6 +290,7 @@ impl PowerError {
             }
             SessionError::PrivilegeRefused { .. }
             | SessionError::Refused { .. }
+            | SessionError::BmcBusy { .. }
             | SessionError::NotActive
             | SessionError::Busy => Self::SessionRefused { target, why },
             SessionError::NoAnswer { stage, tries } => Self::Dead {

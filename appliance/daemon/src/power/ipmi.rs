@@ -398,8 +398,11 @@ impl IpmiClient {
                         attempt + 1,
                     ));
                 }
-                Err(LinkError::Network(source)) => {
-                    failure = Some(LinkError::Network(source));
+                Err(
+                    error @ (LinkError::Network(_)
+                    | LinkError::Session(SessionError::BmcBusy { .. })),
+                ) => {
+                    failure = Some(error);
                     sleep(PAUSE.min(wait)).await;
                 }
                 // Anything that came back says more than later silence.
@@ -447,6 +450,6 @@ fn is_silence(error: &LinkError) -> bool {
 fn is_worth_another_try(why: &SessionError) -> bool {
     matches!(
         why,
-        SessionError::NoAnswer { .. } | SessionError::Garbage { .. }
+        SessionError::NoAnswer { .. } | SessionError::Garbage { .. } | SessionError::BmcBusy { .. }
     )
 }

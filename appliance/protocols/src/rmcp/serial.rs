@@ -14,7 +14,7 @@ pub const MOST_WAITING_BYTES: usize = 4096;
 /// First wait for an acknowledgement; doubles with each try.
 const WAIT_MS: u64 = 250;
 /// How often a packet is sent.
-const TRIES: u32 = 8;
+const TRIES: u32 = 5;
 /// Number, acknowledged number, accepted characters, status (IPMI table 15-2).
 const HEADER_BYTES: usize = 4;
 /// Numbers are 1 to 15; 0 is no number.

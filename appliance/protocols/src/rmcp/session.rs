@@ -383,6 +383,10 @@ impl Session {
         }
         match answer {
             Ok(_) if settles => Ok(Progress::Active),
+            // Workaround `busy`.
+            Err(AnswerError::Refused { code, .. }) if settles && code.is_transient() => {
+                Err(Failure::End(SessionError::BmcBusy { code }))
+            }
             Err(_) if settles => Err(Failure::End(SessionError::PrivilegeRefused {
                 privilege: self.config.privilege,
             })),

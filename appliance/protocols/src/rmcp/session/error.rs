@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::super::command::CompletionCode;
 use super::super::frame::DecodeError;
 use super::super::handshake::RmcpStatus;
 use super::super::message::MessageError;
@@ -114,6 +115,12 @@ pub enum SessionError {
         stage: Stage,
         /// What the BMC said.
         status: RmcpStatus,
+    },
+    /// The BMC is busy or starting, and refuses the privilege level for that.
+    #[error("the BMC is busy: {code}")]
+    BmcBusy {
+        /// What the BMC said.
+        code: CompletionCode,
     },
     /// Nothing came back.
     #[error("no answer to {stage} (sent {tries} times)")]

@@ -225,6 +225,11 @@ fn failures_are_told_apart() {
         SessionError::WrongBmcKey,
     );
     check(|_, bmc| bmc.completion = 0x81, level);
+    let code = CompletionCode::NODE_BUSY;
+    check(
+        |_, bmc| bmc.completion = 0xc0,
+        SessionError::BmcBusy { code },
+    );
 }
 
 #[test]
