@@ -15,7 +15,7 @@ use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 use crate::{
     Effect, Effects, StageTimes, holds,
     index::outbox::Subject,
-    jobs, outage, power, receipts, reruns,
+    jobs, outage, power, receipts, reruns, retention,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
     runners, schedule,
     state::State,
@@ -515,17 +515,15 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
         .insert(sled_id, now.after(state.limits.power_poll_ms));
     receipts::make(state, now, id, fx);
     jobs::boot_ended(state, now, id);
-    forget_ended(state);
+    forget_ended(state, now);
     state.forget_retired();
     state.audit(fx, "audit.sled.off", Some(id), String::from("proved off"));
 }
 
-/// Ended boots beyond the bound leave, oldest first. Their receipts stay.
-fn forget_ended(state: &mut State) {
-    while state.boots.index().ended.len() > state.limits.history {
-        let Some((_, oldest)) = state.boots.index().ended.first().copied() else {
-            return;
-        };
-        state.boots.remove(oldest);
+/// Ended boots beyond the bounds leave, oldest first. Their receipts stay.
+pub(crate) fn forget_ended(state: &mut State, now: Millis) {
+    let ended = state.boots.index().ended.iter().copied();
+    for id in retention::leaving(ended, state.limits.history, retention::since(state, now)) {
+        state.boots.remove(id);
     }
 }

@@ -214,6 +214,19 @@ pub struct Audit {
     pub detail: String,
 }
 
+/// Receipts that may leave, if there are such: the last one is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgedReceipts {
+    /// The oldest that is kept.
+    pub first: u64,
+    /// Those made before this time may leave,
+    pub made_before: Millis,
+    /// and those up to this one,
+    pub surplus: u64,
+    /// but none after this one.
+    pub at_most: u64,
+}
+
 /// Collects what a step gives back besides the changed rows.
 #[derive(Debug)]
 pub struct Effects {
@@ -229,6 +242,9 @@ pub struct Effects {
     /// [`Event::PowerRead`](crate::Event::PowerRead). Readings change nothing
     /// in the world, so they are not kept in the outbox.
     pub read_power: Vec<(SledId, Generation)>,
+    /// Receipts that may leave should be looked for, answered by
+    /// [`Event::ReceiptsAged`](crate::Event::ReceiptsAged) if there are such.
+    pub aged_receipts: Option<AgedReceipts>,
 }
 
 impl Effects {
@@ -243,6 +259,7 @@ impl Effects {
             audit: Vec::new(),
             wake: Vec::new(),
             read_power: Vec::new(),
+            aged_receipts: None,
         }
     }
 

@@ -61,6 +61,14 @@ pub enum Event {
         /// The boot.
         boot: BootId,
     },
+    /// Receipts that may leave were found, see
+    /// [`Effects::aged_receipts`](crate::Effects::aged_receipts).
+    ReceiptsAged {
+        /// The last of them.
+        through: u64,
+        /// Its chain hash.
+        hash: Digest,
+    },
     /// A person's command.
     Lever(Lever),
 }

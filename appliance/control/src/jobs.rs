@@ -8,7 +8,7 @@ use messages::{BootId, HubId, JobId, Millis, PoolId};
 use crate::{
     DeliveryResult, Effect, Effects, JobAction, JobReport, Labels, Source, boots, explain,
     index::{jobs::PoolQueue, outbox::Subject},
-    outage, reruns,
+    outage, reruns, retention,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Pending, Pool, Runner},
     schedule,
     state::State,
@@ -164,25 +164,20 @@ pub(crate) fn finish(
         boots::job_completed(state, now, boot, fx);
     }
     reruns::job_ended(state, now, id, fx);
-    forget_ended(state);
+    forget_ended(state, now);
 }
 
-/// Ended jobs beyond the bound leave, oldest first. One whose boot goes on
+/// Ended jobs beyond the bounds leave, oldest first. One whose boot goes on
 /// stays for its receipt; there are no more of those than sleds.
-fn forget_ended(state: &mut State) {
-    let ended = &state.jobs.index().ended;
-    let surplus = ended.len().saturating_sub(state.limits.history);
+pub(crate) fn forget_ended(state: &mut State, now: Millis) {
+    let ended = state.jobs.index().ended.iter().copied();
+    let old = retention::leaving(ended, state.limits.history, retention::since(state, now));
     let goes_on = |id: &JobId| {
         let boot = state.jobs.get(*id).and_then(|job| job.boot);
         let boot = boot.and_then(|boot| state.boots.get(boot));
         boot.is_some_and(|boot| boot.stage != BootStage::Ended)
     };
-    let old: Vec<JobId> = ended
-        .iter()
-        .map(|(_, id)| *id)
-        .filter(|id| !goes_on(id))
-        .take(surplus)
-        .collect();
+    let old: Vec<JobId> = old.into_iter().filter(|id| !goes_on(id)).collect();
     for id in old {
         state.jobs.remove(id);
     }

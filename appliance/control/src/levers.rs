@@ -9,7 +9,7 @@ use messages::{BootId, Millis, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Duty, Effects, InventoryError, boots, holds, power,
+    Audit, Duty, Effects, InventoryError, boots, holds, power, retention,
     rows::{BootStage, Power, Withheld},
     state::State,
 };
@@ -71,6 +71,11 @@ pub enum Lever {
         pool: String,
         /// Why.
         reason: String,
+    },
+    /// A person has a copy of every receipt up to this one.
+    ReceiptsExported {
+        /// Its number.
+        through: u64,
     },
     /// Lets a paused pool go on.
     ResumePool {
@@ -137,6 +142,11 @@ pub(crate) fn pull(
             let reason = plain(reason);
             let paused = Withheld { since: now, reason };
             pause(state, pool, Some(paused), fx)?;
+        }
+        Lever::ReceiptsExported { through } => {
+            retention::exported(state, *through);
+            let detail = format!("up to {through}");
+            audit(fx, "audit.receipts.exported", None, detail);
         }
         Lever::ResumePool { pool } => pause(state, pool, None, fx)?,
     }

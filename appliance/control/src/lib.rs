@@ -39,6 +39,7 @@ mod power;
 mod receipts;
 mod reruns;
 mod restart;
+mod retention;
 mod rows;
 mod runners;
 mod schedule;
@@ -48,8 +49,8 @@ mod table;
 mod view;
 
 pub use effect::{
-    Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure, PowerReading,
-    PoweredOn, Reply,
+    AgedReceipts, Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure,
+    PowerReading, PoweredOn, Reply,
 };
 pub use event::{
     AgentReply, BootAnswer, BootFile, BootOffer, BootQuestion, DeliveryResult, Event, Hook,

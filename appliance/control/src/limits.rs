@@ -46,6 +46,12 @@ pub struct Limits {
     pub deliveries: usize,
     /// Ended jobs, and ended boots, kept for people to look at.
     pub history: usize,
+    /// How long they are kept.
+    pub history_ms: u64,
+    /// Receipts kept, once exported; 0 keeps them all.
+    pub receipts: u64,
+    /// How long receipts are kept, once exported; 0 keeps them for ever.
+    pub receipts_ms: u64,
     /// Jobs that may wait at once; more are refused until some leave.
     pub queue: usize,
     /// Bytes of runner log kept per boot.
@@ -78,6 +84,9 @@ impl Default for Limits {
             delivery_memory_ms: 7 * 24 * HOUR,
             deliveries: 200_000,
             history: 1_000,
+            history_ms: 90 * 24 * HOUR,
+            receipts: 0,
+            receipts_ms: 0,
             queue: 1_000_000,
             log_limit_bytes: 4 << 20,
         }

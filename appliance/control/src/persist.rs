@@ -336,6 +336,15 @@ pub(crate) fn receipt(sequence: u64, body: Vec<u8>) -> Change {
     }
 }
 
+/// The changes that remove a receipt with its signature.
+pub(crate) fn no_receipt(sequence: u64) -> [Change; 2] {
+    [TableId::Receipts, TableId::Signatures].map(|table| Change {
+        table,
+        key: sequence.to_be_bytes().to_vec(),
+        value: None,
+    })
+}
+
 /// The change that adds a receipt's signature.
 pub(crate) fn signature(sequence: u64, signature: &SignatureBytes) -> Change {
     Change {

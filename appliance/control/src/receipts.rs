@@ -5,7 +5,7 @@ use messages::{
 };
 
 use crate::{
-    Effect, Effects, persist,
+    Effects,
     rows::{Boot, BootStage, Conclusion},
     state::State,
 };
@@ -49,15 +49,10 @@ pub(crate) fn make(state: &mut State, now: Millis, id: BootId, fx: &mut Effects)
     };
     let body = ReceiptRecord::V1(receipt).to_bytes();
     let digest = SignedReceipt::chain_hash(&body);
-    state.appended.push(persist::receipt(sequence, body));
-    state.count(|meta| {
-        meta.receipts = sequence;
-        meta.last_receipt = digest;
-    });
+    state.append_receipt(now, sequence, body, digest);
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.receipt = Some(sequence);
     }
-    state.push_effect(now, Effect::SignReceipt { sequence, digest });
     state.audit(
         fx,
         "audit.receipt.made",

@@ -79,6 +79,8 @@ pub struct State {
     pub(crate) due_pools: BTreeSet<PoolId>,
     /// A minting may be possible that was not.
     pub(crate) mint_due: bool,
+    /// When receipts that may leave were last looked for.
+    pub(crate) retained: Option<Millis>,
 }
 
 /// When each sled's power is read next.
@@ -190,6 +192,7 @@ impl State {
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,
+            retained: None,
         }
     }
 
@@ -244,6 +247,7 @@ impl State {
             busy_ms: before.busy_ms.clone(),
             unmatched: before.unmatched.clone(),
             outage: before.outage.clone(),
+            retained: before.retained,
             ..self
         }
     }

@@ -6,7 +6,7 @@ use messages::{BootId, Millis};
 
 use crate::{
     Effects, Event, agents, boots, deliveries, effect::Reply, inventory, levers, netboot, outcomes,
-    power, restart, schedule, state::State,
+    power, restart, retention, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -44,6 +44,9 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
             fx.reply = Reply::Agent(agents::hear(state, now, ticket, key, message, fx));
         }
         Event::OrderLost { boot } => crate::runners::order_lost(state, now, boot, fx),
+        Event::ReceiptsAged { through, hash } => {
+            retention::remove(state, now, through, hash, fx);
+        }
         Event::Lever(lever) => {
             fx.reply = Reply::Done(levers::pull(state, now, &lever, fx));
         }
@@ -63,6 +66,7 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     }
     boots::miss_silent_agents(state, now, fx);
     deliveries::forget_old(state, now);
+    retention::tick(state, now, fx);
     crate::jobs::ask_stale(state, now);
     schedule::time_passed(state, now);
 }

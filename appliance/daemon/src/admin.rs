@@ -73,7 +73,7 @@ enum Way {
 }
 
 /// A receipt as it is exported.
-#[derive(Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
 pub struct ReceiptExport {
     /// Place in the chain.
     pub sequence: u64,

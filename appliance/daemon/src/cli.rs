@@ -3,6 +3,7 @@
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use control::Lever;
 use serde_json::Value;
@@ -154,9 +155,17 @@ enum ReceiptsCommand {
         /// Head of the chain that you noted down before: it must still be there
         #[arg(long)]
         head: Option<String>,
-        /// An exported file (`receipts list --json`), instead of the appliance
+        /// An exported file (`receipts export`), instead of the appliance
         #[arg(long)]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Verify all receipts and write them to a new file; from then on old ones
+    /// may leave the appliance, where [retention] says so
+    Export {
+        /// The file, which must not exist
+        file: PathBuf,
         #[command(flatten)]
         reach: Reach,
     },
@@ -317,6 +326,51 @@ fn fetch_receipts(reach: &Reach) -> anyhow::Result<ReceiptsExport> {
     all.ok_or_else(|| anyhow::anyhow!("the appliance gave no receipts"))
 }
 
+/// Writes every receipt to a new file, on disk when this returns, and tells the
+/// appliance that there is a copy. Only a chain that verifies is a copy.
+fn export_receipts(file: &std::path::Path, reach: &Reach) -> anyhow::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+
+    let export = fetch_receipts(reach)?;
+    // The last one may not be signed yet: it goes with the next export.
+    let signed = export.receipts.iter().take_while(|r| r.signature.is_some());
+    let export = ReceiptsExport {
+        receipts: signed.cloned().collect(),
+        ..export
+    };
+    let verified = receipts::verify(&export, &export.key)?;
+    let head = verified.last();
+    let through = head.map_or(0, receipts::Verified::sequence);
+    let mut written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("create {}", file.display()))?;
+    let write = |written: &mut std::fs::File| -> anyhow::Result<()> {
+        serde_json::to_writer(&*written, &export)?;
+        written.flush()?;
+        Ok(written.sync_all()?)
+    };
+    write(&mut written).with_context(|| format!("write {}", file.display()))?;
+    let lever = Lever::ReceiptsExported { through };
+    client(reach)?.post("/api/v1/levers", serde_json::to_string(&lever)?)?;
+    let head = head.map(|head| head.hash.to_string());
+    let count = verified.len();
+    if reach.json {
+        let report = serde_json::json!({ "receipts": count, "through": through, "head": head });
+        println!("{report}");
+    } else {
+        println!(
+            "{count} receipts, up to number {through}, in {}",
+            file.display()
+        );
+        println!("key  {}", export.key);
+        println!("head {}", head.as_deref().unwrap_or("none"));
+    }
+    Ok(())
+}
+
 /// Verifies a file, or what the appliance keeps. The newest receipt is signed
 /// a moment after it is made: the appliance is given that moment.
 fn verify_receipts(
@@ -368,6 +422,7 @@ fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
                 print!("{}", table::receipt(&receipts::plain(&receipt)));
             }
         }
+        ReceiptsCommand::Export { file, reach } => export_receipts(&file, &reach)?,
         ReceiptsCommand::Verify {
             key,
             head: noted,
@@ -387,7 +442,7 @@ fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
             }
             let head = verified.last().map(|last| last.hash.to_string());
             if reach.json {
-                let numbers: Vec<u64> = verified.iter().map(|v| v.receipt.sequence).collect();
+                let numbers: Vec<u64> = verified.iter().map(receipts::Verified::sequence).collect();
                 let report = serde_json::json!({
                     "ok": true, "key": key, "receipts": numbers, "head": head,
                 });

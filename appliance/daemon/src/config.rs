@@ -156,6 +156,7 @@ struct WireConfig {
     #[serde(default)]
     gpio: WireGpio,
     deadlines: Option<WireDeadlines>,
+    retention: Option<WireRetention>,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +208,15 @@ struct WireDeadlines {
     off_dwell_s: Option<u64>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRetention {
+    history: Option<usize>,
+    history_days: Option<u64>,
+    receipts: Option<u64>,
+    receipts_days: Option<u64>,
+}
+
 /// Reads and checks `musher.toml` and the secrets it names.
 ///
 /// # Errors
@@ -242,7 +252,8 @@ pub fn load_config(file: &Path) -> Result<Config, ConfigError> {
         }
         github.push(entry);
     }
-    let limits = limits(wire.deadlines);
+    let mut limits = limits(wire.deadlines);
+    retain(&mut limits, wire.retention.unwrap_or_default());
     Ok(Config {
         file: file.to_path_buf(),
         server,
@@ -425,6 +436,15 @@ fn limits(wire: Option<WireDeadlines>) -> Limits {
     set(&mut limits.power_off_ms, wire.power_off_s);
     set(&mut limits.off_dwell_ms, wire.off_dwell_s);
     limits
+}
+
+fn retain(limits: &mut Limits, wire: WireRetention) {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let days = |unless: u64, days: Option<u64>| days.map_or(unless, |d| d.saturating_mul(DAY_MS));
+    limits.history = wire.history.unwrap_or(limits.history);
+    limits.history_ms = days(limits.history_ms, wire.history_days);
+    limits.receipts = wire.receipts.unwrap_or(limits.receipts);
+    limits.receipts_ms = days(limits.receipts_ms, wire.receipts_days);
 }
 
 /// Largest configuration file, in bytes.

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use control::{Audit, Effect, Effects, Event, Limits, Outcome, Reply, State};
+use control::{AgedReceipts, Audit, Effect, Effects, Event, Limits, Outcome, Reply, State};
 use messages::{ApplianceId, BootId, EffectId, Generation, Millis, SledId};
 use tokio::sync::{oneshot, watch};
 
@@ -292,6 +292,7 @@ struct After {
     audit: Vec<Audit>,
     wake: Vec<BootId>,
     read_power: Vec<(SledId, Generation)>,
+    aged_receipts: Option<AgedReceipts>,
     settled: Vec<EffectId>,
     queries: Vec<Query>,
 }
@@ -364,6 +365,7 @@ impl Worker {
         after.audit.append(&mut fx.audit);
         after.wake.append(&mut fx.wake);
         after.read_power.append(&mut fx.read_power);
+        after.aged_receipts = after.aged_receipts.or(fx.aged_receipts);
         fx.reply
     }
 
@@ -408,6 +410,22 @@ impl Worker {
         }
         for (sled, generation) in after.read_power {
             self.dispatch.read_power(sled, generation);
+        }
+        if let Some(asked) = after.aged_receipts {
+            self.find_aged(&asked);
+        }
+    }
+
+    /// Looks for receipts that may leave, and lets the core decide on them.
+    fn find_aged(&mut self, asked: &AgedReceipts) {
+        match self.config.store.aged_receipts(asked) {
+            Ok(None) => {}
+            Ok(Some((through, hash))) => {
+                let mut after = After::default();
+                drop(self.step(Event::ReceiptsAged { through, hash }, &mut after));
+                self.finish(after);
+            }
+            Err(error) => tracing::error!(%error, "old receipts cannot be looked for"),
         }
     }
 

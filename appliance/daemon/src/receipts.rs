@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use messages::{Digest, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode};
+use messages::{ApplianceId, Digest, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode};
 use serde_json::{Value, json};
 
-use crate::admin::ReceiptsExport;
+use crate::admin::{ReceiptExport, ReceiptsExport};
 
 /// What a check found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,14 @@ pub enum ReceiptError {
     /// Made by another appliance than the ones before.
     #[error("receipt {0}: another appliance made it: two chains were mixed")]
     Foreign(u64),
+    /// The chain begins later than at its start, and no epoch record says so.
+    #[error(
+        "receipt {0} is the first, and no epoch record in the chain says that it begins there: receipts were removed"
+    )]
+    Headless(u64),
+    /// An epoch record contradicts the chain.
+    #[error("epoch record {0}: the receipts before it are others than it says")]
+    Epoch(u64),
     /// Its boot has a receipt already.
     #[error("receipt {0}: its boot has a receipt already")]
     SecondOfBoot(u64),
@@ -48,10 +56,40 @@ pub enum ReceiptError {
 /// A receipt whose signature and place in the chain were checked.
 #[derive(Debug)]
 pub struct Verified {
-    /// The receipt.
-    pub receipt: Receipt,
+    /// What is kept there: a receipt, or a word on the chain itself.
+    pub record: ReceiptRecord,
     /// Its chain hash.
     pub hash: Digest,
+}
+
+impl Verified {
+    /// Place in the chain.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        head(&self.record).sequence
+    }
+}
+
+/// What every record of the chain says of itself.
+struct Head {
+    sequence: u64,
+    previous: Digest,
+    appliance: ApplianceId,
+}
+
+const fn head(record: &ReceiptRecord) -> Head {
+    match record {
+        ReceiptRecord::V1(receipt) => Head {
+            sequence: receipt.sequence,
+            previous: receipt.previous,
+            appliance: receipt.appliance,
+        },
+        ReceiptRecord::Epoch(epoch) => Head {
+            sequence: epoch.sequence,
+            previous: epoch.previous,
+            appliance: epoch.appliance,
+        },
+    }
 }
 
 /// Reads bytes in hex.
@@ -67,7 +105,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Verifies a chain from its start by the public key in hex.
+/// Verifies a chain from its start by the public key in hex. Where receipts left
+/// by age or number, an epoch record later in the chain must say so.
 ///
 /// # Errors
 /// At the first receipt that is wrong.
@@ -79,25 +118,44 @@ pub fn verify(export: &ReceiptsExport, key: &str) -> Result<Vec<Verified>, Recei
     let (mut last, mut hash) = (0, Digest([0; 32]));
     let mut boots = BTreeSet::new();
     let mut appliance = None;
-    let mut verified = Vec::with_capacity(export.receipts.len());
+    let mut verified: Vec<Verified> = Vec::with_capacity(export.receipts.len());
+    // Where the chain begins, and what stood before: to be confirmed.
+    let mut beginning = None;
     for entry in &export.receipts {
         let sequence = entry.sequence;
         let body = unhex(&entry.body).ok_or(ReceiptError::Hex(sequence))?;
-        let ReceiptRecord::V1(receipt) = decode(&body).map_err(|_| ReceiptError::Body(sequence))?;
-        if receipt.sequence != last + 1 || sequence != receipt.sequence {
+        let record = decode(&body).map_err(|_| ReceiptError::Body(sequence))?;
+        let said = head(&record);
+        if verified.is_empty() && said.sequence > 1 {
+            (last, hash) = (said.sequence - 1, said.previous);
+            beginning = Some((said.sequence, said.previous));
+        }
+        if said.sequence != last + 1 || sequence != said.sequence {
             return Err(ReceiptError::Gap {
                 expected: last + 1,
                 found: sequence,
             });
         }
-        if receipt.previous != hash {
+        if said.previous != hash {
             return Err(ReceiptError::Chain(sequence));
         }
-        if *appliance.get_or_insert(receipt.appliance) != receipt.appliance {
+        if *appliance.get_or_insert(said.appliance) != said.appliance {
             return Err(ReceiptError::Foreign(sequence));
         }
-        if !boots.insert(receipt.boot) {
-            return Err(ReceiptError::SecondOfBoot(sequence));
+        match &record {
+            ReceiptRecord::V1(receipt) if !boots.insert(receipt.boot) => {
+                return Err(ReceiptError::SecondOfBoot(sequence));
+            }
+            ReceiptRecord::V1(_) => {}
+            ReceiptRecord::Epoch(epoch) => {
+                let stood = verified.iter().find(|v| v.sequence() + 1 == epoch.first);
+                if stood.is_some_and(|stood| stood.hash != epoch.before) {
+                    return Err(ReceiptError::Epoch(sequence));
+                }
+                if beginning == Some((epoch.first, epoch.before)) {
+                    beginning = None;
+                }
+            }
         }
         let signature = entry
             .signature
@@ -108,12 +166,15 @@ pub fn verify(export: &ReceiptsExport, key: &str) -> Result<Vec<Verified>, Recei
             .map_err(|_| ReceiptError::Signature(sequence))?;
         hash = SignedReceipt::chain_hash(&body);
         last = sequence;
-        verified.push(Verified { receipt, hash });
+        verified.push(Verified { record, hash });
     }
-    Ok(verified)
+    match beginning {
+        Some((first, _)) => Err(ReceiptError::Headless(first)),
+        None => Ok(verified),
+    }
 }
 
-/// The receipts of an export, unverified.
+/// The receipts of an export, unverified, without what is said of the chain.
 ///
 /// # Errors
 /// When one cannot be read.
@@ -121,13 +182,16 @@ pub fn read(export: &ReceiptsExport) -> Result<Vec<Receipt>, ReceiptError> {
     export
         .receipts
         .iter()
-        .map(|entry| {
-            let body = unhex(&entry.body).ok_or(ReceiptError::Hex(entry.sequence))?;
-            let ReceiptRecord::V1(receipt) =
-                decode(&body).map_err(|_| ReceiptError::Body(entry.sequence))?;
-            Ok(receipt)
-        })
+        .filter_map(|entry| record(entry).transpose())
         .collect()
+}
+
+fn record(entry: &ReceiptExport) -> Result<Option<Receipt>, ReceiptError> {
+    let body = unhex(&entry.body).ok_or(ReceiptError::Hex(entry.sequence))?;
+    match decode(&body).map_err(|_| ReceiptError::Body(entry.sequence))? {
+        ReceiptRecord::V1(receipt) => Ok(Some(receipt)),
+        ReceiptRecord::Epoch(_) => Ok(None),
+    }
 }
 
 /// How the boot ended, in one word.

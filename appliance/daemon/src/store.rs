@@ -11,8 +11,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use control::{Change, LoadError, TableId};
-use messages::{DecodeError, SignatureBytes, SignedReceipt};
+use control::{AgedReceipts, Change, LoadError, TableId};
+use messages::{DecodeError, Digest, Millis, ReceiptRecord, SignatureBytes, SignedReceipt, decode};
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
     TableDefinition, TableError, TableHandle,
@@ -285,6 +285,41 @@ impl Store {
     pub fn probe(&self) -> Result<(), StoreError> {
         self.set_local(PROBE, &[0; PROBE_BYTES])?;
         self.set_local(PROBE, &[])
+    }
+
+    /// The last receipt that may leave, and its chain hash.
+    ///
+    /// # Errors
+    /// When the disk does not answer or a receipt is damaged.
+    pub fn aged_receipts(&self, asked: &AgedReceipts) -> Result<Option<(u64, Digest)>, StoreError> {
+        let record = |sequence: u64| -> Result<Option<(Millis, Digest)>, StoreError> {
+            let found = self.receipts(sequence, 1)?;
+            let found = found.into_iter().find(|(number, _)| *number == sequence);
+            let Some((_, receipt)) = found else {
+                return Ok(None);
+            };
+            let record = decode(&receipt.body);
+            let record = record.map_err(|source| StoreError::Receipt { sequence, source })?;
+            let made_at = match record {
+                ReceiptRecord::V1(receipt) => receipt.made_at,
+                ReceiptRecord::Epoch(epoch) => epoch.made_at,
+            };
+            Ok(Some((made_at, SignedReceipt::chain_hash(&receipt.body))))
+        };
+        // Receipts are made in the order of their numbers: halve the range.
+        let (mut through, mut end) = (asked.first.saturating_sub(1), asked.at_most);
+        while through < end {
+            let middle = end - (end - through) / 2;
+            match record(middle)? {
+                Some((made_at, _)) if made_at < asked.made_before => through = middle,
+                Some(_) | None => end = middle - 1,
+            }
+        }
+        let through = through.max(asked.surplus.min(asked.at_most));
+        if through < asked.first {
+            return Ok(None);
+        }
+        Ok(record(through)?.map(|(_, hash)| (through, hash)))
     }
 
     /// Receipts from `first` on, in order, at most `limit`.

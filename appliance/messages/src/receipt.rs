@@ -142,10 +142,43 @@ pub struct Receipt {
 }
 
 /// Versions of the body. Append only.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every record is a receipt"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiptRecord {
     /// First release.
     V1(Receipt),
+    /// No receipt: the chain begins anew.
+    Epoch(Epoch),
+}
+
+/// A record in the chain that says where it now begins, so that whoever verifies
+/// it sees a gap and what it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Place in the chain.
+    pub sequence: u64,
+    /// Chain hash of the record before.
+    pub previous: Digest,
+    /// Who made it.
+    pub appliance: ApplianceId,
+    /// When it was made.
+    pub made_at: Millis,
+    /// Why records are missing.
+    pub cause: EpochCause,
+    /// The oldest record that is kept.
+    pub first: u64,
+    /// Chain hash of the one before that.
+    pub before: Digest,
+}
+
+/// Why records of a chain are missing. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EpochCause {
+    /// They were exported, and then left by age or number.
+    Retention,
 }
 
 impl ReceiptRecord {

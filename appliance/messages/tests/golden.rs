@@ -6,9 +6,9 @@ use core::fmt::Debug;
 
 use musher_messages::{
     AgentFrame, AgentKey, AgentMessage, ApplianceFrame, ApplianceId, Assurance, BootId, BootPlan,
-    Digest, Envelope, Generation, ImageRef, Instruction, JobRef, Mac, Millis, Observed, Order,
-    Outcome, Receipt, ReceiptRecord, Reported, RunEnd, RunExit, RunnerId, Secret, SignatureBytes,
-    Stage, TicketToken, decode, encode,
+    Digest, Envelope, Epoch, EpochCause, Generation, ImageRef, Instruction, JobRef, Mac, Millis,
+    Observed, Order, Outcome, Receipt, ReceiptRecord, Reported, RunEnd, RunExit, RunnerId, Secret,
+    SignatureBytes, Stage, TicketToken, decode, encode,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -129,4 +129,14 @@ fn receipts() {
         reported: Reported::default(),
     };
     check("receipt", &ReceiptRecord::V1(receipt));
+    let epoch = Epoch {
+        sequence: 9,
+        previous: Digest([8; 32]),
+        appliance: ApplianceId([1, 2, 3, 4]),
+        made_at: Millis(7),
+        cause: EpochCause::Retention,
+        first: 5,
+        before: Digest([4; 32]),
+    };
+    check("epoch", &ReceiptRecord::Epoch(epoch));
 }

@@ -161,6 +161,7 @@ fn job(number: u64, status: Status, labels: &[&str], runner: Option<(u64, &str)>
     Job {
         id: number,
         run_id: number,
+        run_attempt: 1,
         name: "build (linux, x64)".to_owned(),
         account: ORGANIZATION.to_owned(),
         repo: "app".to_owned(),

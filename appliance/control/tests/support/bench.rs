@@ -6,9 +6,9 @@ use messages::{
     Firmware, HubId, ImageRef, Mac, Millis, RunnerId, Scratch, WipeReport,
 };
 use musher_control::{
-    AgentReply, BootImage, BootStage, DeliveryResult, Effect, Effects, Event, Hook, Inventory,
-    JobAction, JobReport, Labels, Limits, Outcome, PoolPolicy, PoolSpec, PowerReading, PoweredOn,
-    Reply, Scope, SledSpec, State, step,
+    AgedReceipts, AgentReply, BootImage, BootStage, Change, DeliveryResult, Effect, Effects, Event,
+    Hook, Inventory, JobAction, JobReport, Labels, Limits, Outcome, PoolPolicy, PoolSpec,
+    PowerReading, PoweredOn, Reply, Scope, SledSpec, State, step,
 };
 
 /// One pool of two sleds, and whatever a test does to them.
@@ -16,6 +16,10 @@ pub(crate) struct Bench {
     pub(crate) state: State,
     pub(crate) now: u64,
     deliveries: u128,
+    /// Every change so far.
+    pub(crate) written: Vec<Change>,
+    /// Receipts that the last step asked for.
+    pub(crate) aged: Option<AgedReceipts>,
 }
 
 pub(crate) const KEY: AgentKey = AgentKey([1; 32]);
@@ -52,10 +56,17 @@ impl Bench {
 
     /// With a pool that differs.
     pub(crate) fn with(change: impl FnOnce(&mut PoolSpec)) -> Self {
+        Self::within(Limits::default(), change)
+    }
+
+    /// With other limits.
+    pub(crate) fn within(limits: Limits, change: impl FnOnce(&mut PoolSpec)) -> Self {
         let mut bench = Self {
-            state: State::new(ApplianceId([1; 4]), Limits::default()),
+            state: State::new(ApplianceId([1; 4]), limits),
             now: 1_000_000,
             deliveries: 0,
+            written: Vec::new(),
+            aged: None,
         };
         bench.step(Event::Started);
         let sled = |n: u8| SledSpec {
@@ -81,7 +92,8 @@ impl Bench {
     pub(crate) fn step(&mut self, event: Event) -> Reply {
         let mut fx = Effects::new([7; 32]);
         step(&mut self.state, Millis(self.now), event, &mut fx);
-        self.state.drain_changes();
+        self.written.extend(self.state.drain_changes());
+        self.aged = fx.aged_receipts;
         fx.reply
     }
 

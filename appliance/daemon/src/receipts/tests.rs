@@ -1,7 +1,8 @@
 //! A chain that was made here, and what is done to it.
 
 use messages::{
-    ApplianceId, Assurance, BootId, Generation, Millis, Observed, Outcome, Reported, SignatureBytes,
+    ApplianceId, Assurance, BootId, Epoch, EpochCause, Generation, Millis, Observed, Outcome,
+    Reported, SignatureBytes,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -62,6 +63,73 @@ fn chain(edit: impl Fn(&mut Receipt)) -> ReceiptsExport {
     }
     let key = hex(pair.public_key().as_ref());
     ReceiptsExport { key, receipts }
+}
+
+/// A chain of five whose first two left: the fourth record says so, unless
+/// `edit` makes it say something else.
+fn shortened(edit: impl Fn(&mut Epoch)) -> ReceiptsExport {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let mut export = chain(|_| {});
+    let hash_of = |entry: &ReceiptExport| SignedReceipt::chain_hash(&unhex(&entry.body).unwrap());
+    let [_, second, third] = export.receipts.as_slice() else {
+        panic!("a chain of three")
+    };
+    let mut epoch = Epoch {
+        sequence: 4,
+        previous: hash_of(third),
+        appliance: ApplianceId([1; 4]),
+        made_at: Millis(4),
+        cause: EpochCause::Retention,
+        first: 3,
+        before: hash_of(second),
+    };
+    edit(&mut epoch);
+    let mut append = |record: ReceiptRecord, sequence: u64| {
+        let body = record.to_bytes();
+        let signature = pair.sign(&SignedReceipt::signed_bytes(&body));
+        export.receipts.push(ReceiptExport {
+            sequence,
+            body: hex(&body),
+            signature: Some(hex(signature.as_ref())),
+        });
+        SignedReceipt::chain_hash(&body)
+    };
+    let previous = append(ReceiptRecord::Epoch(epoch), 4);
+    append(ReceiptRecord::V1(receipt(5, previous)), 5);
+    export
+}
+
+#[test]
+fn a_gap_is_no_fault_where_an_epoch_record_says_so() {
+    check(&shortened(|_| {}), Ok(5));
+    let without_first = |mut export: ReceiptsExport, count: usize| {
+        export.receipts.drain(..count);
+        export
+    };
+    check(&without_first(shortened(|_| {}), 2), Ok(3));
+    // One more or one less is missing than it says.
+    check(
+        &without_first(shortened(|_| {}), 1),
+        Err(ReceiptError::Headless(2)),
+    );
+    check(
+        &without_first(shortened(|_| {}), 3),
+        Err(ReceiptError::Headless(4)),
+    );
+    // Others were there than it says.
+    let lies = |epoch: &mut Epoch| epoch.before = Digest([9; 32]);
+    check(&shortened(lies), Err(ReceiptError::Epoch(4)));
+    check(
+        &without_first(shortened(lies), 2),
+        Err(ReceiptError::Headless(3)),
+    );
+    // Nothing says so.
+    check(
+        &without_first(chain(|_| {}), 1),
+        Err(ReceiptError::Headless(2)),
+    );
+    // The receipts alone, without the word on the chain.
+    assert_eq!(read(&shortened(|_| {})).unwrap().len(), 4);
 }
 
 fn check(export: &ReceiptsExport, expect: Result<usize, ReceiptError>) {

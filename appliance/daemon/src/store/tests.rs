@@ -9,6 +9,8 @@ mod releases;
 
 use std::{fs, path::Path};
 
+use messages::{ApplianceId, Epoch, EpochCause};
+
 use super::*;
 use history::{History, contents};
 
@@ -90,4 +92,60 @@ fn a_database_that_is_gone_is_not_made_anew() {
     fs::rename(&aside, &path).unwrap();
     store.reopen().unwrap();
     assert!(store.local("key").unwrap().is_some());
+}
+
+/// Records 3 to 12, made at 30, 40, … 120.
+fn aged(store: &Store, made_before: u64, surplus: u64, at_most: u64) -> Option<u64> {
+    let asked = AgedReceipts {
+        first: 3,
+        made_before: Millis(made_before),
+        surplus,
+        at_most,
+    };
+    let found = store.aged_receipts(&asked).unwrap();
+    found.map(|(through, hash)| {
+        let (_, receipt) = store.receipts(through, 1).unwrap().remove(0);
+        assert_eq!(hash, SignedReceipt::chain_hash(&receipt.body));
+        through
+    })
+}
+
+#[test]
+fn the_last_receipt_that_may_leave_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = in_file(folder.path());
+    assert_eq!(aged(&store, 1000, 0, 12), None, "there is none");
+    let record = |sequence: u64| Change {
+        table: TableId::Receipts,
+        key: sequence.to_be_bytes().to_vec(),
+        value: Some(
+            ReceiptRecord::Epoch(Epoch {
+                sequence,
+                previous: Digest([0; 32]),
+                appliance: ApplianceId([1; 4]),
+                made_at: Millis(sequence * 10),
+                cause: EpochCause::Retention,
+                first: 1,
+                before: Digest([0; 32]),
+            })
+            .to_bytes(),
+        ),
+    };
+    store
+        .commit(&(3..=12).map(record).collect::<Vec<_>>())
+        .unwrap();
+    let check = |made_before, surplus, at_most, expect: Option<u64>| {
+        let found = aged(&store, made_before, surplus, at_most);
+        assert_eq!(found, expect, "{made_before} {surplus} {at_most}");
+    };
+    check(0, 0, 12, None);
+    check(30, 0, 12, None);
+    check(31, 0, 12, Some(3));
+    check(75, 0, 12, Some(7));
+    check(1000, 0, 12, Some(12));
+    check(1000, 0, 5, Some(5));
+    check(0, 9, 12, Some(9));
+    check(0, 9, 6, Some(6));
+    check(0, 2, 12, None);
+    check(75, 4, 12, Some(7));
 }

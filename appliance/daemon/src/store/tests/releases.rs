@@ -99,7 +99,9 @@ fn check_receipts(store: &Store, state: &State) {
     key.verify(&SignedReceipt::signed_bytes(&first.body), &signature.0)
         .unwrap();
     assert_eq!(second.signature, None);
-    let ReceiptRecord::V1(receipt) = decode(&second.body).unwrap();
+    let ReceiptRecord::V1(receipt) = decode(&second.body).unwrap() else {
+        panic!("it is a receipt")
+    };
     assert_eq!(receipt.previous, SignedReceipt::chain_hash(&first.body));
     let head = (2, SignedReceipt::chain_hash(&second.body));
     assert_eq!(state.receipt_head(), head);
