@@ -72,6 +72,12 @@ impl Request {
         self
     }
 
+    /// Every byte of it, for whoever sends it elsewhere.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [self.head(self.body.len()).as_bytes(), &self.body].concat()
+    }
+
     fn head(&self, length: usize) -> String {
         let mut head = format!(
             "{} HTTP/1.1\r\nHost: musher\r\nConnection: close\r\nContent-Length: {length}\r\n",

@@ -80,11 +80,15 @@ pub(crate) fn fetch(out: &Path, suite: &str, refresh: bool) -> Result<()> {
         .into_iter()
         .find(|name| name.starts_with("linux-image-"))
         .context("linux-image-amd64 depends on no kernel package")?;
-    let tools = apt.closure(FILESYSTEM_TOOLS)?;
     let mut wanted = vec![package.clone()];
-    wanted.extend(tools);
+    // Kernels from 7.2 on are split: this package depends on the rest.
+    let parts = ["linux-binary-", "linux-modules-"];
+    let is_part = |name: &String| parts.iter().any(|part| name.starts_with(part));
+    wanted.extend(apt.depends(&package)?.into_iter().filter(is_part));
+    let kernel_packages = wanted.len();
+    wanted.extend(apt.closure(FILESYSTEM_TOOLS)?);
     let downloaded = apt.download(&wanted)?;
-    let (image, tools) = downloaded.split_first().context("apt downloaded nothing")?;
+    let (kernel, tools) = downloaded.split_at(kernel_packages);
 
     // Without kernel.json the directory counts as incomplete.
     let about = out.join("kernel.json");
@@ -95,7 +99,9 @@ pub(crate) fn fetch(out: &Path, suite: &str, refresh: bool) -> Result<()> {
     let userland = out.join("userland");
     files::remove_tree(&modules)?;
     files::remove_tree(&userland)?;
-    apt::unpack(image, &modules)?;
+    for package in kernel {
+        apt::unpack(package, &modules)?;
+    }
     for tool in tools {
         apt::unpack(tool, &userland)?;
     }
@@ -106,13 +112,19 @@ pub(crate) fn fetch(out: &Path, suite: &str, refresh: bool) -> Result<()> {
         fs::rename(&merged, modules.join("lib/modules")).context("move the modules tree")?;
     }
     let release = package.trim_start_matches("linux-image-").to_owned();
-    let vmlinuz = modules.join("boot").join(format!("vmlinuz-{release}"));
-    let bytes = files::read(&vmlinuz).with_context(|| format!("{package} holds no kernel"))?;
+    let places = [
+        modules.join("boot").join(format!("vmlinuz-{release}")),
+        modules.join("lib/modules").join(&release).join("vmlinuz"),
+    ];
+    let vmlinuz = places.iter().find(|place| place.exists());
+    let vmlinuz = vmlinuz.with_context(|| format!("{package} holds no kernel"))?;
+    let bytes = files::read(vmlinuz)?;
     files::replace(&out.join("vmlinuz"), &bytes)?;
     run::output(run::command("depmod").arg("-b").arg(&modules).arg(&release))
         .context("index the kernel's modules")?;
-    let version = image
-        .file_name()
+    let version = kernel
+        .first()
+        .and_then(|image| image.file_name())
         .map(|name| name.to_string_lossy().into_owned());
     let about_text = json!({ "release": release, "package": version, "suite": suite });
     files::replace(&about, format!("{about_text:#}\n").as_bytes())?;
