@@ -3,14 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control::{BootStage, Change, JobState, PoolSpec, Power, State, TableId};
-use messages::{BootId, DeliveryKey, Digest, HubId, JobId, ReceiptRecord, SignedReceipt, decode};
+use control::{BootStage, Change, Inventory, JobState, PoolSpec, Power, State, TableId};
+use messages::{
+    BootId, DeliveryKey, Digest, HubId, JobId, Millis, ReceiptRecord, SignedReceipt, decode,
+};
 
 use crate::{
     engine::Engine,
     github::{Github, Progress},
     machine::{Machine, index_of},
 };
+
+mod disk;
+mod sharing;
+
+pub(crate) use disk::{chain_on_disk, round_trip};
+use sharing::Sharing;
 
 /// A broken invariant: its name and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +45,18 @@ pub(crate) struct Checks {
     whole_each: u64,
     jobs: BTreeMap<JobId, JobState>,
     ended: BTreeSet<BootId>,
+    /// Boots whose agents are listened to.
+    heard: BTreeSet<BootId>,
     last_receipt: (u64, Digest),
     applied: BTreeMap<DeliveryKey, u32>,
+    sharing: Sharing,
 }
+
+/// A reading comes at most this long after it was taken, in milliseconds.
+const LATE_MS: u64 = 2 * 60_000;
+
+/// An agent that was heard this recently outweighs its BMC, in milliseconds.
+const SILENCE_MS: u64 = 60_000;
 
 /// Jobs up to which each commit looks at all of them.
 const FEW_JOBS: usize = 200;
@@ -51,14 +68,16 @@ type Checked = Result<(), Violation>;
 
 impl Checks {
     /// For a world of this size.
-    pub(crate) const fn new(sleds: u64) -> Self {
+    pub(crate) fn new(sleds: u64) -> Self {
         Self {
             commits: 0,
             whole_each: 64 + 4 * sleds,
             jobs: BTreeMap::new(),
             ended: BTreeSet::new(),
+            heard: BTreeSet::new(),
             last_receipt: (0, Digest([0; 32])),
             applied: BTreeMap::new(),
+            sharing: Sharing::default(),
         }
     }
 
@@ -78,7 +97,7 @@ impl Checks {
         Ok(())
     }
 
-    /// After each commit.
+    /// After each commit, at the true time and what the appliance takes for it.
     ///
     /// # Errors
     /// The first invariant that is broken.
@@ -86,8 +105,9 @@ impl Checks {
         &mut self,
         engine: &Engine,
         changes: &[Change],
-        machines: &[Machine],
-        pools: &[PoolSpec],
+        machines: &mut [Machine],
+        inventory: &Inventory,
+        (now, told): (u64, Millis),
     ) -> Checked {
         let Some(state) = engine.state.as_ref() else {
             return Ok(());
@@ -98,8 +118,19 @@ impl Checks {
         if changed(TableId::Sleds) || changed(TableId::Boots) {
             claims(state)?;
             reasons(state)?;
-            caps(state, pools)?;
-            self.proved_off(state, changes, machines)?;
+            caps(state, &inventory.pools)?;
+            self.proved_off(state, changes, machines, now)?;
+        }
+        if [
+            TableId::Sleds,
+            TableId::Boots,
+            TableId::Jobs,
+            TableId::Pools,
+        ]
+        .into_iter()
+        .any(changed)
+        {
+            self.sharing.committed(state, inventory, now, told)?;
         }
         // What left by its age may come again as if it were new.
         for gone in changes.iter().filter(|row| row.value.is_none()) {
@@ -142,7 +173,15 @@ impl Checks {
         Ok(())
     }
 
-    fn proved_off(&mut self, state: &State, changes: &[Change], machines: &[Machine]) -> Checked {
+    /// `off-is-proved`. A BMC that lies can be seen through in one way only: the
+    /// agent of a boot that goes on goes on speaking.
+    fn proved_off(
+        &mut self,
+        state: &State,
+        changes: &[Change],
+        machines: &mut [Machine],
+        now: u64,
+    ) -> Checked {
         let changed = changes
             .iter()
             .filter(|row| row.table == TableId::Boots)
@@ -157,20 +196,38 @@ impl Checks {
                 self.ended.insert(id);
                 continue;
             };
+            let heard = matches!(
+                boot.stage,
+                BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running
+            );
+            let was_heard = match heard {
+                true => !self.heard.insert(id),
+                false => self.heard.remove(&id),
+            };
             if boot.stage != BootStage::Ended || !self.ended.insert(id) {
                 continue;
             }
             let machine = state
                 .sled_name(boot.sled)
                 .and_then(index_of)
-                .and_then(|index| machines.get(index));
-            // Nothing can be proved by a BMC that lies, but by waiting.
-            if machine.is_some_and(|machine| machine.is_on() && !machine.by_hand && !machine.lied) {
+                .and_then(|index| machines.get_mut(index));
+            let Some(machine) = machine.filter(|machine| machine.is_on() && !machine.by_hand)
+            else {
+                continue;
+            };
+            let lies = machine
+                .lied_at
+                .is_some_and(|lied_at| now - lied_at < LATE_MS);
+            let speaks = was_heard && now - machine.spoke_at < SILENCE_MS;
+            if !lies || speaks {
                 return Err(broken(
                     "off-is-proved",
-                    format!("boot {id} ended, but its sled is on"),
+                    format!(
+                        "boot {id} ended, but its sled is on (its BMC lies: {lies}, its agent speaks: {speaks})"
+                    ),
                 ));
             }
+            machine.given_up = true;
         }
         Ok(())
     }
@@ -291,91 +348,14 @@ fn reasons(state: &State) -> Checked {
 pub(crate) fn acknowledged(state: &State, github: &Github) -> Checked {
     let known: BTreeSet<u64> = state.jobs().map(|(id, _)| id.number).collect();
     for job in github.jobs.values() {
-        let may_leave = job.progress == Progress::Completed && github.jobs.len() > KEPT_JOBS;
+        let old = github.aged || github.jobs.len() > KEPT_JOBS;
+        let may_leave = job.progress == Progress::Completed && old;
         if job.acknowledged && !may_leave && !known.contains(&job.number) {
             return Err(broken(
                 "acknowledged-is-kept",
                 format!("job {} was acknowledged and is forgotten", job.number),
             ));
         }
-    }
-    Ok(())
-}
-
-/// What people see, but for why jobs wait: that may be an outage, which is
-/// found anew after a start.
-fn shown(state: &State, now: messages::Millis) -> control::StatusView {
-    let mut status = state.status(now, 1000);
-    for job in &mut status.jobs {
-        job.reason = job.reason.take().filter(|_| job.state != "queued");
-    }
-    status
-}
-
-/// `load-equals-live`: what is on disk stands for what is in memory.
-pub(crate) fn round_trip(engine: &Engine, live: &State) -> Checked {
-    let loaded = engine
-        .load()
-        .map_err(|error| broken("load-equals-live", error))?;
-    let now = messages::Millis(0);
-    let all = messages::Millis(u64::MAX);
-    let parts = [
-        ("sleds", live.sleds().eq(loaded.sleds())),
-        ("boots", live.boots().eq(loaded.boots())),
-        ("jobs", live.jobs().eq(loaded.jobs())),
-        ("receipts", live.receipt_head() == loaded.receipt_head()),
-        ("effects", live.due_effects(all).eq(loaded.due_effects(all))),
-    ];
-    if let Some((part, _)) = parts.iter().find(|(_, same)| !same) {
-        let mut rows = live.boots().zip(loaded.boots());
-        let boots = rows.find(|(here, there)| here != there);
-        return Err(broken(
-            "load-equals-live",
-            format!("the disk and memory differ in their {part}; boots: {boots:#?}"),
-        ));
-    }
-    let (here, there) = (shown(live, now), shown(&loaded, now));
-    if format!("{here:?}") == format!("{there:?}") {
-        return Ok(());
-    }
-    let (here, there) = (format!("{here:#?}"), format!("{there:#?}"));
-    let differing = here.lines().zip(there.lines()).find(|(a, b)| a != b);
-    Err(broken(
-        "load-equals-live",
-        format!("what is shown differs (memory, disk): {differing:?}"),
-    ))
-}
-
-/// `receipt-chain`, of everything on the disk.
-pub(crate) fn chain_on_disk(engine: &Engine, receipts: u64) -> Checked {
-    let mut previous = Digest([0; 32]);
-    let mut count = 0;
-    for ((_, key), body) in engine
-        .disk
-        .iter()
-        .filter(|((table, _), _)| *table == TableId::Receipts)
-    {
-        let Ok(ReceiptRecord::V1(receipt)) = decode(body) else {
-            return Err(broken("receipt-chain", "a stored receipt cannot be read"));
-        };
-        count += 1;
-        if receipt.previous != previous
-            || receipt.sequence != count
-            || *key != count.to_be_bytes().to_vec()
-        {
-            return Err(broken("receipt-chain", format!("it breaks at {count}")));
-        }
-        previous = SignedReceipt::chain_hash(body);
-        let signature = (TableId::Signatures, key.clone());
-        if !engine.disk.contains_key(&signature) {
-            return Err(broken("receipt-chain", format!("{count} is not signed")));
-        }
-    }
-    if count != receipts {
-        return Err(broken(
-            "receipt-chain",
-            format!("{count} of {receipts} receipts are stored"),
-        ));
     }
     Ok(())
 }

@@ -94,6 +94,8 @@ pub(crate) struct Github {
     pub(crate) limited_until: u64,
     /// It answers nothing and sends nothing until then.
     pub(crate) down_until: u64,
+    /// The appliance's clock jumped so far that what ended seems to be old.
+    pub(crate) aged: bool,
     queued: BTreeSet<u64>,
     runs: u64,
     next_id: BTreeMap<Scope, u64>,

@@ -18,14 +18,22 @@
 //! | `order-needs-wipe` | an order goes to, and a runner starts on, a machine that was wiped clean since it was powered on |
 //! | `ticket-one-key` | all answers for one boot ticket go to one key |
 //! | `order-to-one-boot` | a runner's config goes to one power-on of one machine and is started once |
-//! | `one-run-per-power-on` | between two runs a machine was really off (or its BMC lied) |
+//! | `one-run-per-power-on` | between two runs a machine was really off (or its first boot was given up because its BMC lied) |
 //! | `live-job-is-not-cut` | a machine whose job GitHub runs is not turned off by us, unless the run is beyond its limit or messages for its ticket were forged |
 //! | `edge-is-ours` | our driver turns a machine on only for the live boot of its newest claim |
 //! | `restart-causes-no-edge` | starting alone commands no power |
-//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again, or its BMC lied) |
-//! | `order-meets-min-assurance` | a boot whose pool asks for a forced netboot gets an order only when its machine was really turned on by us with network boot set |
-//! | `caps-hold` | a pool holds no more sleds than its cap |
+//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again, or its BMC lies at that moment and its agent is silent) |
+//! | `order-meets-min-assurance` | a boot whose pool asks for a forced netboot gets an order only when its machine was really turned on by us with network boot set (or its BMC feigned that) |
+//! | `caps-hold` | a pool holds no more sleds than its cap; where runners are minted for one repository, no claim takes it beyond its own |
 //! | `power-budget` | no command of ours makes a circuit draw more than it bears |
+//! | `circuit-starts` | a circuit starts no more sleds at a time, and none sooner after another, than it may |
+//! | `shares-hold` | where runners are minted for one repository, a sled goes to who waits and has least for its weight |
+//! | `priority-holds` | of the pools that a sled serves, the one with the highest priority gets it; waiting raises a pool's with time |
+//! | `pause-holds` | a paused pool starts nothing |
+//! | `withheld-gets-nothing` | no boot is started on a sled that is quarantined, drained, worked on or gone |
+//! | `supply-is-owed` | a boot that may still be called off stands for a job that waits, or is warm |
+//! | `offer-is-armed` | boot files are offered only for a boot on its way to its agent |
+//! | `mint-is-late` | a runner is registered only for a wiped sled and a job |
 //! | `quarantine-has-reason` | a withheld sled says why |
 //! | `delivery-applied-once` | a delivery id changes the state once |
 //! | `acknowledged-is-kept` | an acknowledged job is in the state after every start |

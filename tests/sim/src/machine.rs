@@ -112,8 +112,14 @@ pub(crate) struct Machine {
     pub(crate) by_hand: bool,
     /// Turned on by our command, with network boot set and read back.
     pub(crate) forced: bool,
-    /// Its BMC said off in this power-on, and that was not so.
-    pub(crate) lied: bool,
+    /// When its BMC last said off in this power-on, and that was not so.
+    pub(crate) lied_at: Option<u64>,
+    /// Its BMC said that our command turned it on, while it was on already.
+    pub(crate) feigned: bool,
+    /// Its boot was over while it was on, because its BMC lied.
+    pub(crate) given_up: bool,
+    /// When the appliance last answered its agent.
+    pub(crate) spoke_at: u64,
     /// What will go wrong.
     pub(crate) fate: Fate,
 }
@@ -152,7 +158,10 @@ impl Machine {
             exit: 0,
             by_hand: false,
             forced: false,
-            lied: false,
+            lied_at: None,
+            feigned: false,
+            given_up: false,
+            spoke_at: 0,
             fate: Fate::default(),
         }
     }
@@ -177,7 +186,10 @@ impl Machine {
         self.exit = 0;
         self.by_hand = by_hand;
         self.forced = false;
-        self.lied = false;
+        self.lied_at = None;
+        self.feigned = false;
+        self.given_up = false;
+        self.spoke_at = 0;
         self.fate = fate;
     }
 

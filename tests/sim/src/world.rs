@@ -194,7 +194,10 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) github: Github,
     pub(crate) checks: Checks,
+    /// What the operator means.
     pub(crate) inventory: Inventory,
+    /// What the appliance took for it last.
+    pub(crate) declared: Inventory,
     pub(crate) traffic: Traffic,
     pub(crate) calm: bool,
     pub(crate) calm_at: u64,
@@ -269,6 +272,7 @@ impl World {
             github: Github::default(),
             checks: Checks::new(plan.shape.sleds),
             inventory,
+            declared: Inventory::default(),
             traffic: plan.traffic,
             calm: false,
             calm_at: START + plan.shape.minutes * MINUTE,

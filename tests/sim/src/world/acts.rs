@@ -1,7 +1,7 @@
 //! What must hold at the very moment of an act in the world, and the defects
 //! that break it on purpose.
 
-use control::{AgentReply, BootStage, Effect, Scope};
+use control::{AgentReply, BootAnswer, BootStage, Change, Effect, Scope, TableId};
 use messages::{AgentKey, Assurance, Generation, Instruction, Outcome, SledId, TicketToken};
 
 use super::{MAX_RUNTIME_S, SECOND, Step, World};
@@ -68,6 +68,49 @@ impl World {
         Ok(())
     }
 
+    /// `offer-is-armed`: boot files are for a boot that is on its way to its
+    /// agent. What changed in the same turn may have been so before.
+    pub(super) fn check_offer(&self, answer: &BootAnswer, changes: &[Change]) -> Step {
+        let (BootAnswer::Offer(offer), Some(state)) = (answer, self.engine.state.as_ref()) else {
+            return Ok(());
+        };
+        let boot = state.boots().find(|(_, boot)| boot.ticket == offer.ticket);
+        let Some((id, boot)) = boot else {
+            return Ok(());
+        };
+        let key = id.0.to_be_bytes();
+        let mut changes = changes.iter().filter(|row| row.table == TableId::Boots);
+        let armed = matches!(boot.stage, BootStage::PoweringOn | BootStage::Netbooting);
+        if armed || changes.any(|row| row.key == key) {
+            return Ok(());
+        }
+        Err(broken(
+            "offer-is-armed",
+            format!("boot {id} was offered boot files in {:?}", boot.stage),
+        ))
+    }
+
+    /// `mint-is-late`: a runner is registered for a wiped sled and a job.
+    pub(super) fn check_mint(&self, effect: &Effect) -> Step {
+        let (Effect::Mint { boot: id, name, .. }, Some(state)) =
+            (effect, self.engine.state.as_ref())
+        else {
+            return Ok(());
+        };
+        let early = state.boot(*id).is_some_and(|boot| {
+            let unwiped = boot.is_under_way() && boot.wipe.is_none();
+            let idle = boot.stage == BootStage::Ready && boot.for_job.is_none();
+            boot.has_runner(name) && (unwiped || idle)
+        });
+        if early {
+            return Err(broken(
+                "mint-is-late",
+                format!("{name} is registered before its sled is wiped or has a job"),
+            ));
+        }
+        Ok(())
+    }
+
     /// `order-meets-min-assurance`: judged by what really happened to the
     /// machine, not by what the appliance was told.
     fn check_grade(&self, sled: usize, ticket: TicketToken) -> Step {
@@ -84,9 +127,9 @@ impl World {
             .find(|pool| pool.image.kernel == boot.image.kernel)
             .map(|pool| pool.min_assurance);
         let machine = &self.machines[sled];
-        // Who counts on a BMC's word is wrong when it lies, and nobody sees a
-        // hand that turns a machine off and on again while it boots.
-        let forced = machine.forced || machine.lied || machine.by_hand;
+        // A BMC that feigns a power edge is believed, and nobody sees a hand
+        // that turns a machine off and on again while it boots.
+        let forced = machine.forced || machine.feigned || machine.by_hand;
         if asked.is_some_and(|asked| asked >= Assurance::NetbootForced) && !forced {
             return Err(broken(
                 "order-meets-min-assurance",
@@ -102,7 +145,7 @@ impl World {
     /// `one-run-per-power-on`: a runner starts.
     pub(super) fn check_run(&mut self, sled: usize) -> Step {
         let machine = &self.machines[sled];
-        if machine.ran && !machine.lied {
+        if machine.ran && !machine.given_up {
             return Err(broken(
                 "one-run-per-power-on",
                 format!("{} was not off since its last run", machine.name),
@@ -170,7 +213,7 @@ impl World {
         let drawing = self.inventory.sleds.iter().zip(&self.machines);
         let drawn: u32 = drawing
             .filter(|(spec, _)| spec.circuit.as_ref() == Some(circuit))
-            .filter(|(_, machine)| machine.is_on() && !machine.by_hand && !machine.lied)
+            .filter(|(_, machine)| machine.is_on() && !machine.by_hand && !machine.given_up)
             .map(|(spec, _)| spec.watts)
             .sum();
         let own = spec.map_or(0, |spec| spec.watts);

@@ -131,6 +131,9 @@ impl World {
         // A driver commands only what does not seem to be so already.
         let seemed_on = self.reads_on(sled);
         let override_confirmed = self.random.chance(900);
+        if on && was_on && !seemed_on {
+            self.machines[sled].feigned = true;
+        }
         if acts && on && !was_on {
             self.check_edge(id, generation, effect)?;
             self.check_budget(sled)?;
@@ -161,7 +164,7 @@ impl World {
         let now = self.now;
         let machine = &mut self.machines[sled];
         if machine.is_on() && now < machine.bmc.lies_until {
-            machine.lied = true;
+            machine.lied_at = Some(now);
             return false;
         }
         machine.is_on()

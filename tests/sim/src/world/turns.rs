@@ -86,18 +86,24 @@ impl World {
 
     fn check_commit(&mut self, after: &After) -> Step {
         for (event, _, reply) in &after.replies {
-            if let (Event::Delivery { key, .. }, Reply::Delivery(result)) = (event, reply) {
-                use control::DeliveryResult::{Queued, Updated};
-                if matches!(result, Queued | Updated) {
-                    self.checks.applied(*key)?;
+            match (event, reply) {
+                (Event::Delivery { key, .. }, Reply::Delivery(result)) => {
+                    use control::DeliveryResult::{Queued, Updated};
+                    if matches!(result, Queued | Updated) {
+                        self.checks.applied(*key)?;
+                    }
                 }
+                (Event::Inventory(inventory), _) => self.declared.clone_from(inventory),
+                _ => {}
             }
         }
+        let now = (self.now, self.core_time());
         self.checks.committed(
             &self.engine,
             &after.changes,
-            &self.machines,
-            &self.inventory.pools,
+            &mut self.machines,
+            &self.declared,
+            now,
         )
     }
 
@@ -192,6 +198,7 @@ impl World {
     /// battery behind it, or it was set wrongly.
     fn set_clock(&mut self) {
         let far = self.faults.strike(Fault::ClockFar);
+        let before = self.skew;
         if let Some(mut dice) = self.faults.strike(Fault::Clock) {
             self.skew = wrong_by(&mut dice);
         } else if let Some(mut dice) = far {
@@ -200,6 +207,7 @@ impl World {
             self.skew = 0;
         }
         let skew = self.skew;
+        self.github.aged |= skew.abs_diff(before) > HISTORY;
         self.note(|| format!("its clock is wrong by {skew} ms"));
     }
 
@@ -227,6 +235,7 @@ impl World {
         }
         for (id, effect) in self.engine.begin_due(self.core_time()) {
             self.note(|| format!("effect {id} begins: {effect:?}"));
+            self.check_mint(&effect)?;
             let copies = 1 + usize::from(
                 self.defect == Some(Defect::MintTwice) && matches!(effect, Effect::Mint { .. }),
             );
@@ -275,10 +284,15 @@ impl World {
                     let instruction = self.instruction(message, answer);
                     self.check_order(*ticket, &instruction)?;
                     if let Asker::Machine(sled, epoch, asked) = asker {
+                        let machine = &mut self.machines[*sled];
+                        if machine.epoch == *epoch && !matches!(answer, AgentReply::Refused(_)) {
+                            machine.spoke_at = self.now;
+                        }
                         self.heard(*sled, *epoch, *asked, message, instruction)?;
                     }
                 }
                 (Event::Boot(_), Reply::Boot(answer)) => {
+                    self.check_offer(answer, &after.changes)?;
                     if let Asker::Machine(sled, epoch, asked) = asker {
                         self.boot_answered(*sled, *epoch, *asked, answer)?;
                     } else if matches!(asker, Asker::Forger(_)) {
@@ -371,6 +385,9 @@ impl World {
 const PAUSE: u64 = 200;
 
 const HOUR: u64 = 60 * MINUTE;
+
+/// A clock that jumps by more than this makes history too old to be kept.
+const HISTORY: u64 = 60 * 24 * HOUR;
 
 /// By how many milliseconds a clock is wrong that somebody set or that ran by
 /// itself for long. Two of them differ by less than the memory of deliveries.
