@@ -364,6 +364,12 @@ impl Checked<'_> {
         let jobs = self.at(&of_run, token, None, 200).await;
         assert_eq!(jobs["jobs"][0]["run_attempt"], 2);
         assert_ne!(jobs["jobs"][0]["id"], job);
+        let job = jobs["jobs"][0]["id"].as_u64().expect("a number");
+        let one = format!("POST {DEMO}/actions/jobs/{job}/rerun");
+        self.at(&one, token, None, 403).await;
+        let cancel = format!("/_fakehub/jobs/{job}/cancel");
+        self.stage.own("POST", &cancel, "", json!({})).await;
+        self.at(&one, token, None, 201).await;
         self.at(&format!("GET {DEMO}/actions/runs/7/jobs"), token, None, 404)
             .await;
     }

@@ -41,8 +41,13 @@ fn respond(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
              User-Agent header.",
         ));
     }
-    let (endpoint, found) =
+    let (route, found) =
         routes::find(&request.method, &request.path).ok_or_else(Answer::not_found)?;
+    *hub.state()
+        .asked
+        .entry((route.method, route.template))
+        .or_default() += 1;
+    let endpoint = route.endpoint;
     match endpoint.who() {
         Who::Anybody => match endpoint {
             Endpoint::Meta => Ok(meta(hub)),
@@ -169,6 +174,7 @@ fn for_account(
         Endpoint::Runs => workflows::runs(hub, &repository("read")?, request),
         Endpoint::RunJobs => workflows::jobs(hub, &repository("read")?, found, request),
         Endpoint::RerunFailed => workflows::rerun(hub, &repository("write")?, found),
+        Endpoint::RerunJob => workflows::rerun_job(hub, &repository("write")?, found),
         Endpoint::Dispatch => workflows::dispatch(hub, &repository("write")?, found, request),
         // Endpoint::who says that no other is an account's.
         _ => Err(Answer::not_found()),

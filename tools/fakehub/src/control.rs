@@ -51,6 +51,8 @@ pub fn handle(hub: &Hub, request: &Request) -> Answer {
                 Ok(runners(hub))
             } else if at("/_fakehub/deliveries").is_some() {
                 Ok(deliveries(hub))
+            } else if at("/_fakehub/requests").is_some() {
+                Ok(requests(hub))
             } else {
                 Err(Answer::not_found())
             }
@@ -230,6 +232,16 @@ fn deliveries(hub: &Hub) -> Answer {
         .map(|it| shapes::delivery(it, true))
         .collect();
     Answer::json(200, json!({ "deliveries": all }))
+}
+
+fn requests(hub: &Hub) -> Answer {
+    let state = hub.state();
+    let all: Vec<Value> = state
+        .asked
+        .iter()
+        .map(|((method, route), count)| json!({ "method": method, "route": route, "count": count }))
+        .collect();
+    Answer::json(200, json!({ "requests": all }))
 }
 
 fn mode(hub: &Hub, request: &Request) -> Result<Answer, Answer> {

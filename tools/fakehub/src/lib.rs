@@ -71,6 +71,7 @@
 //! | `GET /_fakehub/jobs`, `GET /_fakehub/jobs/{id}` | status, conclusion, runner, times, log |
 //! | `GET /_fakehub/runners` | every registered runner |
 //! | `POST /_fakehub/ping` | sends `ping` to every App; 202 `{sent}` |
+//! | `GET /_fakehub/requests` | how often each of GitHub's routes was asked |
 //! | `GET /_fakehub/deliveries` | whole log, newest first |
 //! | `POST /_fakehub/deliveries/mode` `{mode}` | `deliver`, `duplicate`, `unreachable` (logged, not sent), `lost` (not even logged) |
 //! | `POST /_fakehub/clock` `{advance_s}` | moves the clock forward, so that things expire |

@@ -39,6 +39,7 @@ pub enum Endpoint {
     Runs,
     RunJobs,
     RerunFailed,
+    RerunJob,
     Dispatch,
 }
 
@@ -87,6 +88,7 @@ impl Endpoint {
             | Self::Runs
             | Self::RunJobs
             | Self::RerunFailed
+            | Self::RerunJob
             | Self::Dispatch => Who::Account,
         }
     }
@@ -192,6 +194,11 @@ const OTHERS: &[Route] = &[
         "/repos/{owner}/{repo}/actions/jobs/{job_id}",
         Endpoint::Job,
     ),
+    route(
+        "POST",
+        "/repos/{owner}/{repo}/actions/jobs/{job_id}/rerun",
+        Endpoint::RerunJob,
+    ),
     route("GET", "/repos/{owner}/{repo}/actions/runs", Endpoint::Runs),
     route(
         "GET",
@@ -260,10 +267,10 @@ pub fn matches(template: &'static str, path: &str) -> Option<Parameters> {
 
 /// The route for a request.
 #[must_use]
-pub fn find(method: &str, path: &str) -> Option<(Endpoint, Parameters)> {
+pub fn find(method: &str, path: &str) -> Option<(&'static Route, Parameters)> {
     github_routes()
         .filter(|route| route.method == method)
-        .find_map(|route| Some((route.endpoint, matches(route.template, path)?)))
+        .find_map(|route| Some((route, matches(route.template, path)?)))
 }
 
 #[cfg(test)]
@@ -273,7 +280,11 @@ mod tests {
     #[test]
     fn paths_find_their_endpoint() {
         let check = |method: &str, path: &str, expect: Option<Endpoint>| {
-            assert_eq!(find(method, path).map(|it| it.0), expect, "{method} {path}");
+            assert_eq!(
+                find(method, path).map(|it| it.0.endpoint),
+                expect,
+                "{method} {path}"
+            );
         };
         check("GET", "/app", Some(Endpoint::App));
         check("POST", "/app", None);

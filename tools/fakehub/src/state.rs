@@ -280,6 +280,8 @@ pub struct State {
     pub permits: HashMap<String, RunnerPermit>,
     /// What will go wrong.
     pub faults: Vec<Fault>,
+    /// Requests so far, by method and route.
+    pub asked: BTreeMap<(&'static str, &'static str), u64>,
     /// Whether runners in mid-job look idle (actions/runner#4422).
     pub busy_lies: bool,
     /// Manifests that a browser posted, by code, and when.
@@ -302,6 +304,7 @@ impl Default for State {
             runs: BTreeMap::new(),
             permits: HashMap::new(),
             faults: Vec::new(),
+            asked: BTreeMap::new(),
             busy_lies: false,
             manifests: HashMap::new(),
             deliveries: VecDeque::new(),

@@ -8,7 +8,7 @@ use crate::config::Workflow;
 use crate::hub::Hub;
 use crate::routes::Parameters;
 use crate::shapes;
-use crate::state::{Conclusion, NewJob, RerunError, Run, Scope};
+use crate::state::{Conclusion, Job, NewJob, RerunError, Run, Scope};
 
 /// GitHub's limit (GitHub Docs, "Create a workflow dispatch event").
 const MAX_INPUTS: usize = 25;
@@ -85,14 +85,32 @@ pub(super) fn jobs(
     Ok(linked(Answer::json(200, body), link))
 }
 
+/// `POST …/rerun-failed-jobs`.
 pub(super) fn rerun(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Answer, Answer> {
     let run = run_in(hub, scope, found)?;
+    again(hub, run, |job| job.conclusion != Some(Conclusion::Success))
+}
+
+/// `POST …/jobs/{job_id}/rerun`.
+pub(super) fn rerun_job(hub: &Hub, scope: &Scope, found: &Parameters) -> Result<Answer, Answer> {
+    let id = found.number("job_id").ok_or_else(Answer::not_found)?;
+    let run = hub
+        .state()
+        .jobs
+        .get(&id)
+        .filter(|job| scope.contains(&job.account, &job.repo))
+        .map(|job| job.run_id)
+        .ok_or_else(Answer::not_found)?;
+    again(hub, run, |job| job.id == id)
+}
+
+fn again(hub: &Hub, run: u64, chosen: impl Fn(&Job) -> bool) -> Result<Answer, Answer> {
     let mut state = hub.state();
     let told = state
-        .rerun_failed(run, hub.now_ms())
+        .rerun(run, chosen, hub.now_ms())
         .map_err(|error| match error {
             RerunError::Unknown => Answer::not_found(),
-            RerunError::Open | RerunError::NothingFailed => Answer::error(403, &error.to_string()),
+            RerunError::Open | RerunError::NothingChosen => Answer::error(403, &error.to_string()),
             RerunError::Full(_) => Answer::error(503, &error.to_string()),
         })?;
     hub.announce(&mut state, told);

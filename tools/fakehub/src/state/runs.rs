@@ -33,9 +33,9 @@ pub enum RerunError {
     /// Some job has not ended.
     #[error("This workflow is already running")]
     Open,
-    /// No job failed.
-    #[error("The workflow run containing this job cannot be rerun: no failed jobs")]
-    NothingFailed,
+    /// No job is to run again: none failed, or an older try's was named.
+    #[error("The workflow run containing this job cannot be rerun")]
+    NothingChosen,
     /// fakehub's own limit.
     #[error("{0}")]
     Full(#[from] Full),
@@ -101,20 +101,26 @@ impl State {
         (Status::Completed, Some(conclusion))
     }
 
-    /// Begins the next try of a run: its failed jobs are queued under new
-    /// numbers, and those that had passed are told of again as completed,
-    /// under new numbers too (ARC#4315).
+    /// Begins the next try of a run: its `chosen` jobs are queued under new
+    /// numbers, and the others are told of again as completed, under new
+    /// numbers too (ARC#4315).
     ///
     /// # Errors
-    /// A run that is open, or in which nothing failed.
-    pub fn rerun_failed(&mut self, id: u64, now_ms: i64) -> Result<Vec<Announcement>, RerunError> {
+    /// A run that is open, or in which no job is chosen.
+    pub fn rerun(
+        &mut self,
+        id: u64,
+        chosen: impl Fn(&Job) -> bool,
+        now_ms: i64,
+    ) -> Result<Vec<Announcement>, RerunError> {
         if !self.runs.contains_key(&id) {
             return Err(RerunError::Unknown);
         }
-        match self.run_status(id) {
-            (Status::Completed, Some(Conclusion::Failure | Conclusion::Cancelled)) => {}
-            (Status::Completed, _) => return Err(RerunError::NothingFailed),
-            (Status::Queued | Status::InProgress, _) => return Err(RerunError::Open),
+        if self.run_status(id).0 != Status::Completed {
+            return Err(RerunError::Open);
+        }
+        if !self.jobs_of(id).any(&chosen) {
+            return Err(RerunError::NothingChosen);
         }
         let old: Vec<Job> = self.jobs_of(id).cloned().collect();
         let run = self.runs.get_mut(&id).ok_or(RerunError::Unknown)?;
@@ -123,7 +129,7 @@ impl State {
         let attempt = run.attempt;
         let mut told = Vec::new();
         for job in old {
-            if job.conclusion == Some(Conclusion::Success) {
+            if !chosen(&job) {
                 let copy = self.fresh_id();
                 let job = Job {
                     id: copy,
