@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod client;
+mod github;
 mod levers;
 mod table;
 
@@ -119,6 +120,9 @@ enum Command {
     /// Show and verify wipe receipts
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
+    /// Look at and act on what GitHub knows, set an App up, find its faults
+    #[command(subcommand)]
+    Github(github::GithubCommand),
 }
 
 #[derive(Subcommand)]
@@ -222,6 +226,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             table::explanation,
         ),
         Command::Receipts(command) => receipts_command(command),
+        Command::Github(command) => github::run(command),
     }
 }
 

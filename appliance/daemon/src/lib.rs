@@ -9,6 +9,7 @@
 //! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
+//! | [`doctor`] | finds what keeps an App from serving its pools | changes a setting |
 //! | [`power`] | turns sleds on and off | assumes a state |
 //! | [`netboot`] | serves DHCP, TFTP, boot files | says who may boot |
 //! | [`agents`] | speaks with agents over pinned TLS | tells them what to do on its own |
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod delivery_log;
 pub mod dispatch;
+pub mod doctor;
 pub mod engine;
 pub mod github;
 pub mod http;

@@ -6,7 +6,7 @@ use messages::Receipt;
 use serde_json::Value;
 
 /// Columns as wide as they need to be.
-fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -29,7 +29,7 @@ fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A value as one cell. What came from outside must not steer the terminal.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.chars().filter(|c| !c.is_control()).take(120).collect(),

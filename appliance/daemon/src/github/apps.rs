@@ -55,6 +55,16 @@ pub struct Installation {
 }
 
 impl GithubClient {
+    /// GitHub's clock minus this machine's, in milliseconds, by the date of
+    /// an answer to nobody in particular; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`GithubError`] when no answer came.
+    pub async fn clock_offset_ms(&self) -> Result<Option<i64>, GithubError> {
+        self.run("ask for the time", |api| api.auth.clock_offset_ms())
+            .await
+    }
+
     /// The App itself.
     ///
     /// # Errors

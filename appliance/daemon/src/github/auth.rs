@@ -181,12 +181,19 @@ impl Auth {
         Err(self.refused(Asked::Anybody, call, &answer))
     }
 
+    /// By the date of an answer, whatever its status.
+    pub(super) fn clock_offset_ms(&self) -> Result<Option<i64>, GithubError> {
+        let call = Call::get("/meta");
+        let answer = self.send(Identity::Nobody, None, &call, Urgency::Urgent)?;
+        Ok(self.offset_by(&answer))
+    }
+
     fn refused(&self, asked: Asked<'_>, call: &Call<'_>, answer: &Answer) -> GithubError {
         refuse(asked, call, answer, self.now_ms())
     }
 
     /// GitHub's clock minus ours in milliseconds, by the date of an answer.
-    pub(super) fn offset_by(&self, answer: &Answer) -> Option<i64> {
+    fn offset_by(&self, answer: &Answer) -> Option<i64> {
         Some(
             answer
                 .head

@@ -217,7 +217,7 @@ fn held(hold: &Hold) -> String {
 
 /// GitHub's words, made fit for one line of a log: bounded, and without
 /// control characters, since they come from outside.
-pub(super) fn one_line(words: &str) -> String {
+pub(crate) fn one_line(words: &str) -> String {
     let end = words.floor_char_boundary(WORDS_BYTES);
     words
         .get(..end)

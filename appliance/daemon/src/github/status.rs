@@ -144,7 +144,8 @@ fn mend(asked: Asked<'_>, method: Method, status: u16, kind: ErrorKind, message:
             "give the app {} and accept the new permission for {scope}",
             permission(scope)
         ),
-        (403, Asked::Workflows(_)) if method == Method::Post && message.contains("rerun") => {
+        // GitHub words a missing permission as "not accessible".
+        (403, Asked::Workflows(_)) if !message.contains("not accessible") => {
             "a job can run again only when its whole workflow run has ended".to_owned()
         }
         (403, Asked::Jobs(scope) | Asked::Workflows(scope) | Asked::Repository(scope)) => {

@@ -1,0 +1,16 @@
+//! The client, the commands and the doctor against a whole stand-in of
+//! GitHub's, over loopback: as strict as GitHub about identities, permissions
+//! and bodies.
+
+#[path = "github/commands.rs"]
+mod commands;
+#[path = "github/doctor.rs"]
+mod doctor;
+#[path = "github/endpoints.rs"]
+mod endpoints;
+#[path = "github/manifest.rs"]
+mod manifest;
+#[path = "github/stage.rs"]
+mod stage;
+#[path = "github/trouble.rs"]
+mod trouble;

@@ -1,0 +1,173 @@
+//! GitHub's bad days, as the client meets them.
+
+use musher::github::ErrorKind;
+use serde_json::json;
+
+use super::stage::{Stage, jit, org};
+
+const JIT: &str = "/orgs/{org}/actions/runners/generate-jitconfig";
+const RUNNERS: &str = "/orgs/{org}/actions/runners";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_minting_leaves_a_name_to_delete() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    stage
+        .fault(json!({ "kind": "lost_answer", "path": "generate-jitconfig" }))
+        .await;
+    let lost = client
+        .generate_jitconfig(org(), jit("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Unavailable);
+    assert_eq!(stage.asked("POST", JIT), 1, "sent once");
+    let taken = client
+        .generate_jitconfig(org(), jit("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::Conflict);
+    let left = client.find_runner(org(), "a".to_owned()).await.unwrap();
+    client.delete_runner(org(), left.unwrap().id).await.unwrap();
+    client.generate_jitconfig(org(), jit("b")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_outlast_a_short_outage() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    client.list_runners(org()).await.unwrap();
+    for fault in [
+        json!({ "kind": "status", "status": 502, "times": 2 }),
+        json!({ "kind": "lost_answer", "times": 2 }),
+    ] {
+        stage.fault(fault).await;
+        client.list_runners(org()).await.unwrap();
+    }
+    stage
+        .fault(json!({ "kind": "status", "status": 503, "times": 3 }))
+        .await;
+    let error = client.list_runners(org()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secondary_limit_pauses_until_it_is_over() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    client.list_runners(org()).await.unwrap();
+    let before = stage.asked("GET", RUNNERS);
+    stage
+        .fault(json!({ "kind": "secondary_limit", "retry_after_s": 600 }))
+        .await;
+    for _ in 0..3 {
+        let error = client.list_runners(org()).await.unwrap_err();
+        let ErrorKind::RateLimited { retry_after_ms } = error.kind() else {
+            panic!("{error}");
+        };
+        assert!((590_000..=600_000).contains(&retry_after_ms), "{error}");
+    }
+    assert_eq!(stage.asked("GET", RUNNERS), before, "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_revoked_early_is_replaced() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    client.list_runners(org()).await.unwrap();
+    stage
+        .own("POST", "/_fakehub/tokens/revoke", json!({}))
+        .await;
+    client.list_runners(org()).await.unwrap();
+    stage
+        .own("POST", "/_fakehub/tokens/revoke", json!({}))
+        .await;
+    let error = client
+        .generate_jitconfig(org(), jit("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    // The refused token is gone: a fresh try has a new one.
+    client.generate_jitconfig(org(), jit("b")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn minting_goes_on_when_sweeps_have_used_the_hour() {
+    let stage = Stage::with(super::stage::Set {
+        limits: "rate_limit_per_hour = 40",
+        ..Default::default()
+    })
+    .await;
+    let client = stage.client();
+    let sweep = client.background();
+    let mut swept = 0;
+    let held = loop {
+        // Not conditional: each counts.
+        match sweep.runner(org(), 7).await {
+            Ok(_) => swept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(swept, 31, "a quarter of the hour is left");
+    assert!(held.to_string().contains("kept for minting"), "{held}");
+    for number in 0..9 {
+        let request = jit(&format!("sled-{number}"));
+        client.generate_jitconfig(org(), request).await.unwrap();
+    }
+    let error = client
+        .generate_jitconfig(org(), jit("x"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::RateLimited { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_did_not_change_costs_nothing() {
+    let stage = Stage::with(super::stage::Set {
+        limits: "rate_limit_per_hour = 40",
+        ..Default::default()
+    })
+    .await;
+    let client = stage.client();
+    for _ in 0..60 {
+        assert_eq!(client.list_runners(org()).await.unwrap(), []);
+    }
+    client.generate_jitconfig(org(), jit("a")).await.unwrap();
+    assert_eq!(client.list_runners(org()).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_that_looks_idle_and_a_job_that_was_stolen() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    let demo = || "octo-org/demo".to_owned();
+    let made = client.generate_jitconfig(org(), jit("a")).await.unwrap();
+    let job = stage.job(json!(["self-hosted", "linux"])).await;
+    {
+        let mut state = stage.hub().state();
+        let now_ms = stage.hub().now_ms();
+        assert_eq!(state.take(made.runner_id, now_ms).map(|it| it.0), Some(job));
+    }
+    let seen = client.runner(org(), made.runner_id).await.unwrap().unwrap();
+    assert!(seen.busy);
+    let refused = client.delete_runner(org(), made.runner_id).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+    stage
+        .own("POST", "/_fakehub/busy-lies", json!({ "on": true }))
+        .await;
+    let seen = client.runner(org(), made.runner_id).await.unwrap().unwrap();
+    assert!(!seen.busy, "actions/runner#4422");
+    client.delete_runner(org(), made.runner_id).await.unwrap();
+    let lost = client.find_job(demo(), job).await.unwrap().unwrap();
+    assert!(lost.conclusion.is_some());
+
+    let job = stage.job(json!(["self-hosted", "linux"])).await;
+    let steal = format!("/_fakehub/jobs/{job}/steal");
+    stage
+        .own("POST", &steal, json!({ "runner_name": "stranger" }))
+        .await;
+    let taken = client.find_job(demo(), job).await.unwrap().unwrap();
+    assert_eq!(taken.runner_name.as_deref(), Some("stranger"));
+}
