@@ -42,8 +42,7 @@ const HURRY: Duration = Duration::from_secs(3);
 const HURRY_FOR: Duration = Duration::from_secs(40);
 /// Waits after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Payloads fetched at once. The client has four threads, and minting must
-/// always find one.
+/// Payloads fetched at once.
 const AT_ONCE: usize = 2;
 /// Tries at a payload that cannot be read, before it is given up.
 const TRIES: u32 = 3;
@@ -103,6 +102,11 @@ impl LogShared {
     /// Says that a delivery may be in the log soon.
     pub fn hint(&self) {
         self.news.notify_one();
+    }
+
+    /// Resolves when somebody gave a [`hint`](Self::hint) since the last time.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// How the reading goes.
@@ -220,7 +224,7 @@ impl DeliveryLog {
     async fn wait_for_news(&self, times: &mut Times) {
         tokio::select! {
             () = tokio::time::sleep_until(times.due) => {}
-            () = self.shared.news.notified() => {
+            () = self.shared.news() => {
                 // Whoever sends hints without end makes us ask at this pace.
                 let now = Instant::now();
                 if now >= times.hurried {

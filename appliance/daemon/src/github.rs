@@ -41,6 +41,7 @@ mod workflows;
 pub use apps::{App, Installation, Permissions};
 pub use budget::Hold;
 pub use deliveries::{Cursor, HookConfig, LogEntry, LogPage, LoggedDelivery};
+pub(crate) use endpoint::{is_loopback, roots};
 pub(crate) use error::one_line;
 pub use error::{ErrorKind, GithubError, NetworkFault, StatusError};
 pub use groups::{DEFAULT_RUNNER_GROUP, RunnerGroup};

@@ -7,6 +7,7 @@
 //! | [`webhook`] | verifies deliveries | parses before it verified |
 //! | [`delivery_log`] | reads from GitHub's log what did not arrive | decides what it means |
 //! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
+//! | [`tunnel`] | keeps a tunnel program or a channel up | trusts what comes through |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
 //! | [`doctor`] | finds what keeps an App from serving its pools | changes a setting |
@@ -39,6 +40,7 @@ pub mod receipts;
 pub mod retry;
 pub mod serve;
 pub mod store;
+pub mod tunnel;
 pub mod vault;
 pub mod ways;
 pub mod webhook;

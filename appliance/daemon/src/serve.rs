@@ -125,6 +125,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     let ways = WaysConfig {
         tunnel: config.tunnel.clone(),
         apps: numbered.apps,
+        state_dir: state_dir.clone(),
         engine: engine.clone(),
         store: store.clone(),
         clock,
@@ -383,6 +384,7 @@ fn number(
             .ok_or_else(|| anyhow::anyhow!("github \"{name}\": the core has no number for it"))?;
         numbered.apps.push(App {
             hub: id,
+            secret: github.webhook_secret.clone(),
             api_url: github.api_url.clone(),
             client: client.clone(),
         });

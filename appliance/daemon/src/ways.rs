@@ -1,11 +1,12 @@
 //! How deliveries come in: starts what `[tunnel]` names and one log reader per
 //! App, and tells people how each does. It takes no delivery itself.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use messages::HubId;
 use serde::Serialize;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::{
     config::{Tunnel, Way},
@@ -14,16 +15,29 @@ use crate::{
     github::GithubClient,
     http::Shutdown,
     store::Store,
+    tunnel::{TunnelShared, TunnelView, command::CommandTunnel, smee::Smee},
 };
 
 /// One App, as its ways in need it.
 pub struct App {
     /// Its number in the core.
     pub hub: HubId,
+    /// Its webhook secret.
+    pub secret: Zeroizing<Vec<u8>>,
     /// Base of its API.
     pub api_url: String,
     /// Its client.
     pub client: GithubClient,
+}
+
+/// One App, as a channel needs it.
+pub struct Hub {
+    /// Its number in the core.
+    pub id: HubId,
+    /// Its webhook secret.
+    pub secret: Zeroizing<Vec<u8>>,
+    /// The reader of its log.
+    pub log: Arc<LogShared>,
 }
 
 /// What the ways in are built from.
@@ -32,6 +46,8 @@ pub struct WaysConfig {
     pub tunnel: Tunnel,
     /// Every App.
     pub apps: Vec<App>,
+    /// Where a tunnel program's process number is kept.
+    pub state_dir: PathBuf,
     /// Where deliveries go.
     pub engine: Engine,
     /// Where bookmarks are.
@@ -45,6 +61,8 @@ pub struct WaysConfig {
 pub struct WaysView {
     /// `[tunnel]` kind.
     pub kind: &'static str,
+    /// The tunnel that Musher keeps up, if there is one.
+    pub tunnel: Option<TunnelView>,
     /// One per App.
     pub delivery_log: Vec<LogHealth>,
 }
@@ -53,6 +71,7 @@ pub struct WaysView {
 #[derive(Debug)]
 pub struct Ways {
     kind: &'static str,
+    tunnel: Option<Arc<TunnelShared>>,
     logs: Vec<Arc<LogShared>>,
 }
 
@@ -61,17 +80,20 @@ impl WaysConfig {
     pub fn start(self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) -> Ways {
         let mut ways = Ways {
             kind: self.tunnel.way.kind(),
+            tunnel: None,
             logs: Vec::new(),
         };
+        // A channel says 200 to everything, whether we listen or not.
         let trust_answers = match self.tunnel.way {
-            Way::Direct => true,
-            Way::Pull => false,
+            Way::Direct | Way::Command(_) => true,
+            Way::Smee(_) | Way::Pull => false,
         };
+        let mut hubs = Vec::new();
         for app in self.apps {
             let shared = Arc::new(LogShared::default());
             let log = DeliveryLog {
                 hub: app.hub,
-                client: app.client,
+                client: app.client.background(),
                 config: LogConfig {
                     pace: self.tunnel.poll,
                     trust_answers,
@@ -83,8 +105,37 @@ impl WaysConfig {
                 shared: Arc::clone(&shared),
             };
             tasks.spawn(log.run(shutdown.clone()));
+            hubs.push(Hub {
+                id: app.hub,
+                secret: app.secret,
+                log: Arc::clone(&shared),
+            });
             ways.logs.push(shared);
         }
+        let shared = Arc::new(TunnelShared::default());
+        match self.tunnel.way {
+            Way::Direct | Way::Pull => return ways,
+            Way::Command(command) => {
+                let tunnel = CommandTunnel {
+                    command,
+                    state_dir: self.state_dir,
+                    clock: self.clock,
+                    shared: Arc::clone(&shared),
+                };
+                tasks.spawn(tunnel.run(shutdown.clone()));
+            }
+            Way::Smee(url) => {
+                let channel = Smee {
+                    url,
+                    hubs,
+                    engine: self.engine,
+                    clock: self.clock,
+                    shared: Arc::clone(&shared),
+                };
+                tasks.spawn(channel.run(shutdown.clone()));
+            }
+        }
+        ways.tunnel = Some(shared);
         ways
     }
 }
@@ -95,6 +146,7 @@ impl Ways {
     pub fn view(&self) -> WaysView {
         WaysView {
             kind: self.kind,
+            tunnel: self.tunnel.as_ref().map(|tunnel| tunnel.view()),
             delivery_log: self.logs.iter().map(|log| log.health()).collect(),
         }
     }

@@ -1,5 +1,5 @@
 //! Hostile bytes to values and back: DHCP, TFTP, IPMI, webhook signatures,
-//! iPXE scripts.
+//! event streams, iPXE scripts.
 //!
 //! Nothing here does IO, reads a clock or draws random numbers: bytes, time
 //! and randomness are arguments. Nothing here decides what the appliance does,
@@ -13,6 +13,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod dhcp;
+pub mod event_stream;
 pub mod ipxe;
 pub mod rmcp;
 pub mod router_advertisement;

@@ -18,11 +18,12 @@ pub struct Hub {
 
 impl Hub {
     /// Starts one that knows the App of `musher`, with one repository,
-    /// `octo-org/app`. `webhook` is where it sends deliveries.
+    /// `octo-org/app`. `webhook` is where it sends deliveries; `channel` is
+    /// where smee.io-style channels are.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(musher: &Standalone, webhook: &str) -> Result<Self> {
+    pub fn start(musher: &Standalone, webhook: &str, channel: SocketAddr) -> Result<Self> {
         let dir = musher.dir();
         let made = Command::new("openssl")
             .args([
@@ -41,6 +42,9 @@ impl Hub {
         let config = format!(
             r#"[api]
 listen = "127.0.0.1:0"
+
+[channel]
+listen = "{channel}"
 
 [[app]]
 app_id = 123456

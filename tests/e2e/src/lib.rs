@@ -20,7 +20,7 @@ pub use delivery::workflow_job;
 pub use http::{Answer, Request, exchange, send_slowly, sign};
 pub use hub::Hub;
 pub use image::holds;
-pub use standalone::{Standalone, program, secret};
+pub use standalone::{Standalone, free_port, program, secret};
 
 /// Time for one job from delivery to receipt, on a slow and busy machine.
 pub const JOB_LIMIT: Duration = Duration::from_secs(240);

@@ -214,7 +214,11 @@ impl Drop for Standalone {
     }
 }
 
-fn free_port() -> Result<SocketAddr> {
+/// A port of loopback that nobody uses now.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listen on loopback")?;
     listener.local_addr().context("ask for a port")
 }

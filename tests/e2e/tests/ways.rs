@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use musher_demo::wait_for;
-use musher_e2e::{Hub, Standalone};
+use musher_e2e::{Hub, Request, Standalone, exchange, free_port, sign, workflow_job};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -53,7 +53,8 @@ fn guid(hub: &Hub, job: u64) -> String {
 #[test]
 fn what_was_lost_comes_from_the_log() {
     let mut musher = Standalone::new().unwrap();
-    let hub = Hub::start(&musher, &format!("http://{}/api/webhook", musher.webhook())).unwrap();
+    let webhook = format!("http://{}/api/webhook", musher.webhook());
+    let hub = Hub::start(&musher, &webhook, free_port().unwrap()).unwrap();
     musher
         .configure(hub.api(), "[tunnel]\nkind = \"direct\"\npoll_s = 1")
         .unwrap();
@@ -114,7 +115,12 @@ fn what_was_lost_comes_from_the_log() {
 fn pulling_needs_nobody_to_listen() {
     let mut musher = Standalone::new().unwrap();
     // Where nobody listens.
-    let hub = Hub::start(&musher, "http://127.0.0.1:9/api/webhook").unwrap();
+    let hub = Hub::start(
+        &musher,
+        "http://127.0.0.1:9/api/webhook",
+        free_port().unwrap(),
+    )
+    .unwrap();
     musher
         .configure(hub.api(), "[tunnel]\nkind = \"pull\"\npoll_s = 1")
         .unwrap();
@@ -141,4 +147,141 @@ fn pulling_needs_nobody_to_listen() {
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(said.contains("deliveries: pull"), "{said}");
     assert!(said.contains("delivery log of main: 3 taken"), "{said}");
+}
+
+/// `[tunnel]` as `musher status` tells it.
+fn tunnel(musher: &Standalone) -> anyhow::Result<Value> {
+    let done = musher.run(&["status", "--json", "--config", "musher.toml"])?;
+    let status: Value = serde_json::from_slice(&done.stdout)?;
+    Ok(status["ways"]["tunnel"].clone())
+}
+
+fn wait_until_up(musher: &Standalone, restarts: u64) -> Value {
+    let up = || {
+        let tunnel = tunnel(musher)?;
+        let fits = tunnel["state"] == "up" && tunnel["restarts"].as_u64() >= Some(restarts);
+        Ok(fits.then_some(tunnel))
+    };
+    wait_for("the tunnel", LIMIT, up)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", musher.log().unwrap()))
+}
+
+#[test]
+fn a_channel_is_believed_only_what_is_signed() {
+    let mut musher = Standalone::new().unwrap();
+    let channel = free_port().unwrap();
+    let hub = Hub::start(&musher, &format!("http://{channel}/a-channel"), channel).unwrap();
+    let lines =
+        format!("[tunnel]\nkind = \"smee\"\nurl = \"http://{channel}/a-channel\"\npoll_s = 3600");
+    musher.configure(hub.api(), &lines).unwrap();
+    // The channel says 200 to it, and nobody listens.
+    let missed = hub.queue_job("missed").unwrap();
+    wait_for("an answered delivery", LIMIT, || {
+        Ok(hub
+            .deliveries()?
+            .iter()
+            .any(|it| it["status_code"] == 200)
+            .then_some(()))
+    })
+    .unwrap();
+    musher.start().unwrap();
+    wait_for_job(&musher, missed);
+    wait_until_up(&musher, 0);
+
+    let signed = hub.queue_job("signed").unwrap();
+    wait_for_job(&musher, signed);
+
+    // Somebody else knows the channel's address.
+    let post = |id: &str, signature: &str, body: &str| {
+        let request = Request::delivery(b"another secret", id, "workflow_job", body)
+            .with("X-Hub-Signature-256", signature)
+            .to("POST /a-channel");
+        let answer = exchange(channel, &request).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let forged = workflow_job("queued", 999_999, &["self-hosted", "linux", "x64"]);
+    let id = |number: u32| format!("72d3162e-cc78-11e3-81ab-{number:012x}");
+    post(&id(1), &sign(b"another secret", forged.as_bytes()), &forged);
+    post(&id(2), "", &forged);
+    post(&id(3), "sha256=00", "{}");
+    // Under the GUID of a delivery that GitHub did send: only what GitHub says.
+    hub.deliveries_are("unreachable").unwrap();
+    let lost = hub.queue_job("lost").unwrap();
+    post(&guid(&hub, lost), "sha256=00", &forged);
+    wait_for_job(&musher, lost);
+    // Events come in order, so what was forged has been looked at by now.
+    hub.deliveries_are("deliver").unwrap();
+    let last = hub.queue_job("last").unwrap();
+    wait_for_job(&musher, last);
+
+    let known: Vec<u64> = musher.jobs().unwrap().into_iter().collect();
+    assert_eq!(known, [missed, signed, lost, last]);
+    let ways = taken(&musher);
+    let by = |job, source: &str| {
+        let id = guid(&hub, job);
+        ways.iter().any(|(it, by, _)| *it == id && by == source)
+    };
+    assert!(by(missed, "DeliveryLog"), "{ways:?}");
+    assert!(by(signed, "Tunnel") && by(last, "Tunnel"), "{ways:?}");
+    assert!(by(lost, "DeliveryLog") && !by(lost, "Tunnel"), "{ways:?}");
+    assert_eq!(queued(&musher).len(), 4, "each once: {ways:?}");
+    // Who knows the address could read along: it is in no log.
+    assert!(!musher.log().unwrap().contains("a-channel"));
+}
+
+#[test]
+fn a_tunnel_program_is_kept_running() {
+    let mut musher = Standalone::new().unwrap();
+    let public = free_port().unwrap();
+    let hub = Hub::start(
+        &musher,
+        &format!("http://{public}/api/webhook"),
+        free_port().unwrap(),
+    )
+    .unwrap();
+    let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr", public.port());
+    let lines = format!(
+        "[tunnel]\nkind = \"command\"\npoll_s = 3600\ncommand = [\"socat\", \"-d\", \"-d\", \"{listen}\", \"TCP:{}\"]",
+        musher.webhook()
+    );
+    musher.configure(hub.api(), &lines).unwrap();
+    musher.start().unwrap();
+    let listening = || Ok(std::net::TcpStream::connect(public).ok());
+    let comes_through = |musher: &Standalone, name: &str| {
+        wait_for("socat (is the package socat installed?)", LIMIT, listening).unwrap();
+        let job = hub.queue_job(name).unwrap();
+        wait_for_job(musher, job);
+        assert!(queued(musher).contains(&(guid(&hub, job), "Tunnel".to_owned())));
+    };
+    comes_through(&musher, "first");
+    let said = wait_until_up(&musher, 0);
+    assert!(said["lines"].to_string().contains("listening on"), "{said}");
+
+    let newest = || {
+        let log = musher.log().unwrap();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut started = lines.filter(|line| line["message"] == "tunnel started");
+        started
+            .next_back()
+            .and_then(|line| line["pid"].as_u64())
+            .expect("a pid")
+    };
+    let killed = std::process::Command::new("kill")
+        .arg(newest().to_string())
+        .status();
+    assert!(killed.unwrap().success());
+    let again = wait_until_up(&musher, 1);
+    assert_eq!(again["restarts"], 1, "{again}");
+    comes_through(&musher, "second");
+
+    // Without a warning the program stays behind, and holds the port.
+    let before = newest();
+    musher.kill().unwrap();
+    assert!(std::path::Path::new(&format!("/proc/{before}")).exists());
+    musher.start().unwrap();
+    wait_until_up(&musher, 0);
+    assert!(!std::path::Path::new(&format!("/proc/{before}")).exists());
+    comes_through(&musher, "third");
 }

@@ -78,6 +78,14 @@ impl Listener {
     }
 }
 
+/// Where channels are.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelListener {
+    /// Address to bind; port 0 picks a free one.
+    pub listen: SocketAddr,
+}
+
 /// The runner that `…/actions/runners/downloads` offers.
 #[derive(Clone, Debug)]
 pub struct RunnerTarball {
@@ -295,6 +303,8 @@ pub struct Config {
     pub api: Listener,
     /// What sleds reach: runner protocol and downloads, nothing else.
     pub sled: Option<Listener>,
+    /// A smee.io-style channel.
+    pub channel: Option<ChannelListener>,
     /// Bounds.
     pub limits: Limits,
     /// Apps, at least one.
@@ -312,6 +322,7 @@ pub struct Config {
 struct RawConfig {
     api: Listener,
     sled: Option<Listener>,
+    channel: Option<ChannelListener>,
     #[serde(default)]
     limits: Limits,
     runner: Option<RawRunner>,
@@ -436,6 +447,7 @@ impl Config {
             workflows: raw.workflow,
             api: absolute(raw.api),
             sled: raw.sled.map(absolute),
+            channel: raw.channel,
             limits: raw.limits,
             apps,
             runner,

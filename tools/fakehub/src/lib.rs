@@ -14,6 +14,9 @@
 //! [sled]                                  # /_runner and /_download, nothing else
 //! listen = "10.77.0.1:9401"
 //!
+//! [channel]                               # smee.io-style: POST and GET /NAME
+//! listen = "127.0.0.1:9402"
+//!
 //! [runner]                                # offered by …/actions/runners/downloads
 //! path = "runner.tar.gz"                  # made by `fakehub runner-tarball`
 //! version = "2.335.0"
@@ -121,6 +124,7 @@
 pub mod answer;
 pub mod api;
 pub mod broker;
+pub mod channel;
 pub mod config;
 pub mod control;
 pub mod hub;
@@ -137,6 +141,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -144,6 +149,7 @@ pub use config::{Config, ConfigError};
 pub use hub::{Hub, Urls};
 pub use routes::github_routes;
 
+use config::ChannelListener;
 use server::{Bound, Side};
 
 /// What keeps fakehub from starting.
@@ -171,6 +177,8 @@ pub enum StartError {
 pub struct Running {
     /// Shared state, also for calls without a socket.
     pub hub: Arc<Hub>,
+    /// Where channels are.
+    pub channel: Option<SocketAddr>,
     _tasks: JoinSet<()>,
 }
 
@@ -182,6 +190,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let api = Bound::bind(&config.api).await?;
     let sled = match &config.sled {
         Some(listener) => Some(Bound::bind(listener).await?),
+        None => None,
+    };
+    let channel = match config.channel {
+        Some(ChannelListener { listen: address }) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|source| StartError::Bind { address, source })?)
+        }
         None => None,
     };
     let urls = Urls {
@@ -197,6 +212,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some(sled) = sled {
         tasks.spawn(sled.serve(Arc::clone(&hub), Side::Sled));
     }
+    let channel_address = channel.as_ref().and_then(|it| it.local_addr().ok());
+    if let Some(channel) = channel {
+        tasks.spawn(channel::serve(channel));
+    }
     tasks.spawn(webhook::run(Arc::clone(&hub), queue));
     let swept = Arc::clone(&hub);
     tasks.spawn(async move {
@@ -205,5 +224,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             swept.sweep();
         }
     });
-    Ok(Running { hub, _tasks: tasks })
+    Ok(Running {
+        hub,
+        channel: channel_address,
+        _tasks: tasks,
+    })
 }

@@ -102,6 +102,9 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let running = fakehub::start(config).await?;
     println!("fakehub: api {}", running.hub.urls.api);
     println!("fakehub: sleds {}", running.hub.urls.sled);
+    if let Some(channel) = running.channel {
+        println!("fakehub: channels http://{channel}");
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         ended = tokio::signal::ctrl_c() => ended?,

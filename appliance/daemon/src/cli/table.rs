@@ -158,6 +158,21 @@ pub(super) fn status(value: &Value) -> String {
 /// How deliveries come in: a line for what works, one for what does not.
 fn ways(value: &Value) -> String {
     let mut out = format!("deliveries: {}\n", cell(&value["kind"]));
+    let tunnel = &value["tunnel"];
+    if !tunnel.is_null() {
+        let _ = writeln!(
+            out,
+            "tunnel: {}, restarted {} times",
+            cell(&tunnel["state"]),
+            cell(&tunnel["restarts"])
+        );
+        if !tunnel["problem"].is_null() {
+            let _ = writeln!(out, "tunnel: {}", cell(&tunnel["problem"]));
+        }
+        for line in items(&tunnel["lines"]) {
+            let _ = writeln!(out, "  | {}", cell(line));
+        }
+    }
     for log in items(&value["delivery_log"]) {
         let github = cell(&log["github"]);
         let _ = writeln!(

@@ -202,15 +202,52 @@ fn bad_configurations_are_refused() {
         "[tunnel]\nkind = \"pull\"\npoll_s = 0\n[[github]]",
         &["tunnel.poll_s", "between"],
     );
-    check_config(
-        "[[github]]",
-        "[tunnel]\nkind = \"pull\"\nurl = \"https://smee.io/x\"\n[[github]]",
-        &["url"],
+    check_tunnel(
+        "kind = \"pull\"\nurl = \"https://smee.io/x\"",
+        &["tunnel.url", "smee"],
+    );
+    check_tunnel("kind = \"pull\"\nurls = 1", &["musher.toml:", "urls"]);
+    check_tunnel("kind = \"direct\"\ncommand = [\"x\"]", &["tunnel.command"]);
+    check_tunnel("kind = \"command\"", &["tunnel.command", "cloudflared"]);
+    check_tunnel("kind = \"command\"\ncommand = []", &["tunnel.command"]);
+    check_tunnel(
+        "kind = \"command\"\ncommand = \"ssh -N\"",
+        &["musher.toml:"],
+    );
+    check_tunnel(
+        "kind = \"command\"\ncommand = [\"x\"]\nenvironment = [\"A=b\"]",
+        &["tunnel.environment", "names"],
+    );
+    check_tunnel("kind = \"smee\"", &["tunnel.url", "missing"]);
+    check_tunnel(
+        "kind = \"smee\"\nurl = \"http://smee.io/x\"",
+        &["tunnel.url", "https"],
+    );
+    check_tunnel(
+        "kind = \"smee\"\nurl = \"https://smee.io\"",
+        &["tunnel.url", "channel"],
+    );
+    check_tunnel(
+        "kind = \"smee\"\nurl = \"https://u:p@smee.io/x\"",
+        &["tunnel.url", "password"],
+    );
+    check_tunnel(
+        "kind = \"smee\"\nurl = \"smee.io/x\"",
+        &["tunnel.url", "https"],
     );
     check_config(
         "name = \"main\"",
         "name = \"a/b\"",
         &["github[0].name", "webhook"],
+    );
+}
+
+#[track_caller]
+fn check_tunnel(lines: &str, expect: &[&str]) {
+    check_config(
+        "[[github]]",
+        &format!("[tunnel]\n{lines}\n[[github]]"),
+        expect,
     );
 }
 

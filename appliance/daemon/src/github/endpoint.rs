@@ -72,7 +72,7 @@ impl Base {
 }
 
 /// RFC 6761 section 6.3: `localhost` is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || bare
@@ -84,7 +84,7 @@ fn is_loopback(host: &str) -> bool {
 ///
 /// # Errors
 /// The key at fault, and what is wrong with it.
-pub(super) fn roots(
+pub(crate) fn roots(
     ca_file: Option<&Path>,
 ) -> Result<Vec<Certificate<'static>>, (&'static str, String)> {
     let mut roots = platform_roots();

@@ -71,6 +71,7 @@ fn hub() -> Arc<Hub> {
     let config = Config {
         api: Listener::plain(([127, 0, 0, 1], 0).into()),
         sled: None,
+        channel: None,
         limits: Limits::default(),
         apps: vec![app],
         runner: None,
