@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use musher_lab::LabSled;
 
-use crate::uplink;
+use crate::{ssh, uplink};
 
 /// Where Musher takes deliveries, inside the rig's namespace.
 pub(crate) const WEBHOOK_LISTEN: &str = "127.0.0.1:8400";
@@ -19,6 +19,8 @@ pub(crate) const WEBHOOK_LISTEN: &str = "127.0.0.1:8400";
 pub(crate) const ADMIN_LISTEN: &str = "127.0.0.1:8443";
 /// The stand-in's API, and its control routes.
 pub(crate) const HUB_API: &str = "127.0.0.1:9400";
+/// The stand-in's channels.
+const CHANNELS: &str = "127.0.0.1:9402";
 /// What sleds reach of the stand-in.
 const HUB_SLEDS: &str = "10.77.0.1:9401";
 /// Boot files and the agent API.
@@ -105,6 +107,48 @@ impl Github {
     }
 }
 
+/// How deliveries come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// The stand-in sends them to Musher's own address.
+    #[default]
+    Direct,
+    /// Nobody listens where the stand-in sends them.
+    Pull,
+    /// Through a channel of the stand-in's, as smee.io has them.
+    Smee,
+    /// Through `ssh -R`, which Musher keeps running.
+    Command,
+}
+
+impl Way {
+    /// Where the stand-in sends deliveries.
+    fn webhook_url(self) -> String {
+        let host = match self {
+            Self::Direct => WEBHOOK_LISTEN,
+            // The port of discard, where nobody listens.
+            Self::Pull => "127.0.0.1:9",
+            Self::Smee => return format!("http://{CHANNELS}/demo"),
+            Self::Command => ssh::PUBLIC,
+        };
+        format!("http://{host}/api/webhook")
+    }
+
+    /// `[tunnel]` of `musher.toml`.
+    fn section(self, files: &Files) -> String {
+        let lines = match self {
+            Self::Direct => return String::new(),
+            Self::Pull => "kind = \"pull\"".to_owned(),
+            Self::Smee => format!("kind = \"smee\"\nurl = \"{}\"", self.webhook_url()),
+            Self::Command => {
+                let command = ssh::client(&files.path("ssh"), WEBHOOK_LISTEN);
+                format!("kind = \"command\"\ncommand = {command:?}")
+            }
+        };
+        format!("\n[tunnel]\n{lines}\n")
+    }
+}
+
 /// A rig's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -150,7 +194,8 @@ impl Files {
         write_secret(&self.path("webhook-secret"), &hex)
     }
 
-    pub(crate) fn write_hub_config(&self, runner: &Path) -> Result<()> {
+    pub(crate) fn write_hub_config(&self, runner: &Path, way: Way) -> Result<()> {
+        let webhook_url = way.webhook_url();
         let runner = runner.display();
         let text = format!(
             r#"[api]
@@ -159,6 +204,9 @@ listen = "{HUB_API}"
 [sled]
 listen = "{HUB_SLEDS}"
 
+[channel]
+listen = "{CHANNELS}"
+
 [runner]
 path = "{runner}"
 version = "{RUNNER_VERSION}"
@@ -166,7 +214,7 @@ version = "{RUNNER_VERSION}"
 [[app]]
 app_id = {APP_ID}
 public_key_path = "gh-app.pub.pem"
-webhook_url = "http://{WEBHOOK_LISTEN}/api/webhook"
+webhook_url = "{webhook_url}"
 webhook_secret_path = "webhook-secret"
 
 [[app.installation]]
@@ -182,6 +230,7 @@ repositories = ["demo"]
         &self,
         page: &str,
         github: &Github,
+        way: Way,
         deadlines: &Deadlines,
     ) -> Result<()> {
         let mut text = format!(
@@ -203,6 +252,7 @@ range = "10.77.0.50-10.77.0.200"
             text += &uplink::dhcp_lines();
         }
         text += &github.section();
+        text += &way.section(self);
         if !deadlines.is_empty() {
             text += "\n[deadlines]\n";
         }

@@ -11,9 +11,10 @@ mod hub;
 mod musher;
 mod power_log;
 mod rig;
+mod ssh;
 mod uplink;
 
-pub use files::{Deadlines, Github, RUNNER_LABELS, RealGithub};
+pub use files::{Deadlines, Github, RUNNER_LABELS, RealGithub, Way};
 pub use hub::HubJob;
 pub use musher::{BootView, JobView, SledView, Timeline};
 pub use power_log::{PowerEvent, PowerLine};

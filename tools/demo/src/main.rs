@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use accept_real::AcceptReal;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use musher_demo::forward;
 
 /// Jobs from a GitHub stand-in, each on a freshly netbooted and wiped sled.
@@ -32,12 +32,28 @@ struct Show {
     /// How many jobs.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     jobs: u16,
+    /// How deliveries come in.
+    #[arg(long, value_enum, default_value_t = Tunnel::Direct)]
+    tunnel: Tunnel,
     /// Leave everything running to look at.
     #[arg(long)]
     keep: bool,
     /// Where everything is written. Emptied first.
     #[arg(long, default_value = "target/demo")]
     dir: PathBuf,
+}
+
+/// `[tunnel]` kind of the demo's Musher.
+#[derive(Clone, Copy, ValueEnum)]
+enum Tunnel {
+    /// The stand-in reaches Musher.
+    Direct,
+    /// Nobody listens: Musher reads the stand-in's delivery log.
+    Pull,
+    /// Through a channel, as smee.io has them.
+    Smee,
+    /// Through `ssh -R` to an sshd on loopback.
+    Command,
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! Brings the chain up, drives it, and takes it down again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
@@ -12,10 +13,10 @@ use musher_lab::{Lab, LabConfig, LabSled, SledConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::files::{ADMIN_LISTEN, Deadlines, Files, Github, RUNNER_LABELS, WEBHOOK_LISTEN};
+use crate::files::{ADMIN_LISTEN, Deadlines, Files, Github, RUNNER_LABELS, WEBHOOK_LISTEN, Way};
 use crate::power_log::{self, PowerLine};
 use crate::uplink::Uplink;
-use crate::{HubJob, JobView, REPOSITORY, SledView, forward, hub};
+use crate::{HubJob, JobView, REPOSITORY, SledView, forward, hub, ssh};
 
 /// How long a program may take to answer for the first time.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub struct RigConfig {
     pub programs: PathBuf,
     /// Where jobs come from.
     pub github: Github,
+    /// How deliveries of the stand-in come in.
+    pub way: Way,
     /// Deadlines that differ from Musher's defaults.
     pub deadlines: Deadlines,
     /// Further lines of the pool in the inventory, such as `max_sleds = 1`.
@@ -68,6 +71,7 @@ impl RigConfig {
             images,
             programs: programs.to_path_buf(),
             github: Github::StandIn,
+            way: Way::Direct,
             deadlines: Deadlines::new(),
             pool_lines: String::new(),
             miswired: Vec::new(),
@@ -86,6 +90,7 @@ pub struct Rig {
     // In this order: programs go before the namespace that they run in.
     musher: Option<Child>,
     hub: Option<Child>,
+    sshd: Option<Child>,
     forwarders: Vec<Child>,
     webhook: Option<String>,
     uplink: Option<Uplink>,
@@ -124,6 +129,7 @@ impl Rig {
             keep: false,
             musher: None,
             hub: None,
+            sshd: None,
             forwarders: Vec::new(),
             webhook: None,
             uplink: None,
@@ -132,14 +138,18 @@ impl Rig {
         rig.page = format!("https://{}", rig.forward(ADMIN_LISTEN)?);
         rig.write_files(config, &images)?;
         match &config.github {
-            Github::StandIn => rig.start_hub(&images)?,
+            Github::StandIn => rig.start_hub(&images, config.way)?,
             Github::Real(_) => {
                 rig.uplink = Some(Uplink::up(&rig.lab, &rig.files.dir)?);
                 let address = rig.forward(WEBHOOK_LISTEN)?;
                 rig.webhook = Some(format!("http://{address}/api/webhook"));
             }
         }
+        if config.way == Way::Command {
+            rig.start_sshd()?;
+        }
         rig.start_musher()?;
+        rig.wait_for_way(config.way)?;
         rig.keep = config.keep;
         Ok(rig)
     }
@@ -156,7 +166,7 @@ impl Rig {
     fn write_files(&self, config: &RigConfig, images: &Path) -> Result<()> {
         let github = &config.github;
         self.files
-            .write_musher_config(&self.page, github, &config.deadlines)?;
+            .write_musher_config(&self.page, github, config.way, &config.deadlines)?;
         let mut sleds = self.lab.sleds();
         for sled in &mut sleds {
             if config.miswired.contains(&sled.name) {
@@ -167,9 +177,10 @@ impl Rig {
             .write_inventory(&sleds, images, github, &config.pool_lines)
     }
 
-    fn start_hub(&mut self, images: &Path) -> Result<()> {
+    fn start_hub(&mut self, images: &Path, way: Way) -> Result<()> {
         self.files.write_secrets()?;
-        self.files.write_hub_config(&images.join("runner.tar.gz"))?;
+        self.files
+            .write_hub_config(&images.join("runner.tar.gz"), way)?;
         let log = self.files.path("fakehub.log");
         let mut command = self.lab.command(self.programs.join("fakehub"));
         command.arg("--config").arg(self.files.hub_config());
@@ -180,6 +191,57 @@ impl Rig {
             Ok(hub::get::<Value>(lab, "jobs").ok())
         })?;
         Ok(())
+    }
+
+    fn start_sshd(&mut self) -> Result<()> {
+        let dir = self.files.path("ssh");
+        ssh::prepare(&dir)?;
+        let log = self.files.path("sshd.log");
+        self.sshd = Some(start(&mut ssh::server(&self.lab, &dir)?, &log)?);
+        Ok(())
+    }
+
+    /// Waits until a delivery that is sent now would arrive at once.
+    fn wait_for_way(&self, way: Way) -> Result<()> {
+        if matches!(way, Way::Direct | Way::Pull) {
+            return Ok(());
+        }
+        wait_for("the tunnel", START_LIMIT, || {
+            let status: Value = self.musher_json(&["status"])?;
+            let up = status["ways"]["tunnel"]["state"] == "up";
+            let open =
+                way != Way::Command || self.answers(&format!("http://{}/healthz", ssh::PUBLIC))?;
+            Ok((up && open).then_some(()))
+        })
+    }
+
+    /// Whether something inside the rig's namespace answers well.
+    fn answers(&self, url: &str) -> Result<bool> {
+        let mut curl = self.lab.command("curl");
+        curl.args(["--silent", "--fail", "--max-time", "5", url]);
+        let done = curl.stdin(Stdio::null()).output();
+        Ok(done
+            .context("cannot run curl; install the package curl")?
+            .status
+            .success())
+    }
+
+    /// How many deliveries Musher has taken by each way, in its own words.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn deliveries_by_way(&self) -> Result<BTreeMap<String, usize>> {
+        let log = fs::read_to_string(self.files.path("musher.log")).context("read musher.log")?;
+        let mut ways = BTreeMap::new();
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            if let (Some("delivery"), Some(way)) =
+                (line["message"].as_str(), line["source"].as_str())
+            {
+                *ways.entry(way.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(ways)
     }
 
     /// Where deliveries of the real GitHub are to be sent on this machine.
@@ -373,6 +435,7 @@ impl Rig {
 
     fn end_programs(&mut self) {
         let programs = self.musher.iter_mut().chain(&mut self.hub);
+        let programs = programs.chain(&mut self.sshd);
         for child in programs.chain(&mut self.forwarders) {
             let _ = child.kill();
             let _ = child.wait();

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use musher_demo::{HubJob, JobView, Rig, RigConfig, wait_for};
+use musher_demo::{HubJob, JobView, Rig, RigConfig, Way, wait_for};
 use musher_lab::{Firmware, Lab, SledConfig};
 
-use crate::Show;
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::table;
+use crate::{Show, Tunnel};
 
 /// Time for one job on an emulated sled, on a slow and busy machine.
 const ROUND_LIMIT: Duration = Duration::from_secs(300);
@@ -39,6 +39,12 @@ pub(crate) fn run(wish: &Show) -> Result<bool> {
         .collect();
     let mut config = RigConfig::new(&wish.dir, sleds)?;
     config.keep = wish.keep;
+    config.way = match wish.tunnel {
+        Tunnel::Direct => Way::Direct,
+        Tunnel::Pull => Way::Pull,
+        Tunnel::Smee => Way::Smee,
+        Tunnel::Command => Way::Command,
+    };
     println!(
         "starting {} sleds, a GitHub stand-in and musher",
         wish.sleds
@@ -57,6 +63,17 @@ pub(crate) fn run(wish: &Show) -> Result<bool> {
     match rig.jobs() {
         Ok(views) => fill(&mut summary, &rig, &jobs, &views),
         Err(error) => summary.problem(format!("{error:#}")),
+    }
+    let ways = rig.deliveries_by_way()?;
+    println!("deliveries: {ways:?}");
+    // By a channel a delivery may also come from the log, when that is first.
+    let expected = match config.way {
+        Way::Direct | Way::Smee | Way::Command => "Tunnel",
+        Way::Pull => "DeliveryLog",
+    };
+    if !ways.contains_key(expected) || (config.way == Way::Pull && ways.len() > 1) {
+        summary.problem(format!("deliveries came by {ways:?}, not by {expected}"));
+        summary.ok = false;
     }
     let path = rig.dir().join("summary.json");
     summary.write(&path)?;
