@@ -22,7 +22,7 @@ use crate::{
     github::{DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, JitRequest},
     intake::job_report,
     keys::ReceiptKey,
-    power::{Driver, PowerError, PowerErrorKind, PowerReading, Switched},
+    power::{Checked, Driver, PowerError, PowerErrorKind, PowerReading, Switched},
     vault::Vault,
 };
 
@@ -273,10 +273,11 @@ impl Dispatcher {
 async fn drive(
     shared: Arc<Shared>,
     sled: SledId,
-    mut driver: Driver,
+    driver: Driver,
     mut commands: mpsc::Receiver<PowerCommand>,
     reads: Arc<AtomicBool>,
 ) {
+    let mut driver = Checked::new(driver);
     let mut newest = Generation(0);
     while let Some(command) = commands.recv().await {
         match command {
@@ -294,7 +295,7 @@ async fn drive(
                 newest = newest.max(generation);
                 let wanted = shared.is_wanted(sled, id, generation, newest).await;
                 let outcome = if wanted {
-                    driver.claim(generation.0);
+                    driver.means().claim(generation.0);
                     let firmware = shared.firmware(sled).await;
                     let done = turn_on(&mut driver, &shared.clock, firmware).await;
                     Outcome::PoweredOn(done.map_err(power_failure))
@@ -307,7 +308,7 @@ async fn drive(
                 newest = newest.max(generation);
                 let wanted = shared.is_wanted(sled, id, generation, newest).await;
                 let outcome = if wanted {
-                    driver.claim(generation.0);
+                    driver.means().claim(generation.0);
                     let done = driver.power_off().await;
                     Outcome::PoweredOff(done.map(drop).map_err(power_failure))
                 } else {
@@ -317,13 +318,13 @@ async fn drive(
             }
         }
     }
-    driver.close().await;
+    driver.means().close().await;
 }
 
 /// Sets network boot while the sled is off, then turns it on. A sled that is
 /// on already is left as it is: nothing would be forced any more.
 async fn turn_on(
-    driver: &mut Driver,
+    driver: &mut Checked,
     clock: &Clock,
     firmware: Firmware,
 ) -> Result<PoweredOn, PowerError> {
@@ -334,7 +335,7 @@ async fn turn_on(
             override_confirmed: false,
         });
     }
-    let boot_override = driver.set_boot_pxe(firmware).await?;
+    let boot_override = driver.means().set_boot_pxe(firmware).await?;
     let at = clock.now();
     let switched = driver.power_on().await?;
     Ok(PoweredOn {
@@ -355,7 +356,7 @@ const fn reading(reading: PowerReading) -> control::PowerReading {
 fn power_failure(error: PowerError) -> PowerFailure {
     let permanent = matches!(
         error.kind(),
-        PowerErrorKind::WrongPassword | PowerErrorKind::Unsupported
+        PowerErrorKind::WrongPassword | PowerErrorKind::Unsupported | PowerErrorKind::Untrusted
     );
     PowerFailure {
         permanent,

@@ -11,11 +11,13 @@ pub mod facts;
 pub mod gpio;
 pub mod ipmi;
 mod manage;
+pub mod redfish;
 pub mod relay;
 pub mod sense;
 pub mod switch;
+mod truth;
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +26,10 @@ pub use facts::{BmcFacts, Drift};
 pub use ipmi::{HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
 pub use manage::Watts;
 use protocols::rmcp::Firmware;
+pub use redfish::{RedfishClient, RedfishConfig, RedfishFault};
 pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};
+pub use truth::{Checked, Means, Proof};
 
 /// No local switch takes longer: a press of another claim is waited for, its
 /// effect too, then comes our own press and its effect.
@@ -42,13 +46,23 @@ pub enum PowerReading {
     Unknown,
 }
 
+impl fmt::Display for PowerReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// What is known of a forced network boot after it was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootOverride {
     /// Read back: the forced device is PXE.
     pub confirmed: bool,
-    /// Read back: the flags are marked valid. Some BMCs lose that bit on the
-    /// way back though they act on the flags.
+    /// Read back: the flags are marked valid (IPMI), or enabled for once
+    /// (Redfish). Some BMCs lose that on the way back though they act on it.
     pub valid_bit_confirmed: bool,
     /// Read back: the kind of firmware is the one asked for. Some BMCs lose
     /// that bit as well.
@@ -68,6 +82,8 @@ impl BootOverride {
 pub enum Driver {
     /// A BMC that speaks IPMI 2.0.
     Ipmi(Box<IpmiClient>),
+    /// A BMC that speaks Redfish.
+    Redfish(Box<RedfishClient>),
     /// A switch on this machine.
     Local(LocalSwitch),
 }
@@ -87,6 +103,13 @@ impl Driver {
         Self::Ipmi(Box::new(IpmiClient::new(config, sled)))
     }
 
+    /// The driver for a Redfish service; `sled` is only for messages. Sends
+    /// nothing yet.
+    #[must_use]
+    pub fn redfish(config: RedfishConfig, sled: Option<String>) -> Self {
+        Self::Redfish(Box::new(RedfishClient::new(config, sled)))
+    }
+
     /// The driver for a local switch; `off_time` is how long a cycle stays off.
     #[must_use]
     pub fn local<S>(switch: S, sled: Option<String>, off_time: Duration) -> Self
@@ -102,12 +125,28 @@ impl Driver {
         })
     }
 
-    /// The address of the BMC, where there is one.
+    /// Whose power it is, for messages.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub fn target(&self) -> Target {
         match self {
-            Self::Ipmi(client) => Some(client.address()),
-            Self::Local(_) => None,
+            Self::Ipmi(client) => client.target().clone(),
+            Self::Redfish(client) => client.target().clone(),
+            Self::Local(local) => local.target.clone(),
+        }
+    }
+
+    /// How its word is checked.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        let usual = Proof::default();
+        match self {
+            Self::Ipmi(_) | Self::Redfish(_) => usual,
+            // A second press of a button could undo the first.
+            Self::Local(local) => Proof {
+                commands: 1,
+                off_time: local.off_time,
+                ..usual
+            },
         }
     }
 
@@ -126,6 +165,7 @@ impl Driver {
     pub async fn read(&mut self) -> Result<PowerReading, PowerError> {
         match self {
             Self::Ipmi(client) => client.read().await,
+            Self::Redfish(client) => client.read().await,
             Self::Local(local) => local.read().await,
         }
     }
@@ -137,6 +177,7 @@ impl Driver {
     pub async fn power_on(&mut self) -> Result<Switched, PowerError> {
         match self {
             Self::Ipmi(client) => client.power_on().await,
+            Self::Redfish(client) => client.power_on().await,
             Self::Local(local) => local.set(Power::On).await,
         }
     }
@@ -148,24 +189,8 @@ impl Driver {
     pub async fn power_off(&mut self) -> Result<Switched, PowerError> {
         match self {
             Self::Ipmi(client) => client.power_off().await,
+            Self::Redfish(client) => client.power_off().await,
             Self::Local(local) => local.set(Power::Off).await,
-        }
-    }
-
-    /// Off, a pause, on; a sled that is off is only switched on. Dropping the
-    /// future within the pause leaves the sled off.
-    ///
-    /// # Errors
-    /// When it could not be switched, or nobody knows whether it was.
-    pub async fn cycle(&mut self) -> Result<(), PowerError> {
-        match self {
-            Self::Ipmi(client) => client.cycle().await,
-            Self::Local(local) => {
-                if local.set(Power::Off).await? == Switched::Commanded {
-                    tokio::time::sleep(local.off_time).await;
-                }
-                local.set(Power::On).await.map(|_| ())
-            }
         }
     }
 
@@ -177,6 +202,7 @@ impl Driver {
     pub async fn set_boot_pxe(&mut self, firmware: Firmware) -> Result<BootOverride, PowerError> {
         match self {
             Self::Ipmi(client) => client.set_boot_pxe(firmware).await,
+            Self::Redfish(client) => client.set_boot_pxe(firmware).await,
             Self::Local(_) => Ok(BootOverride::UNCONFIRMED),
         }
     }
@@ -185,6 +211,7 @@ impl Driver {
     pub async fn close(&mut self) {
         match self {
             Self::Ipmi(client) => client.close().await,
+            Self::Redfish(client) => client.close().await,
             Self::Local(_) => {}
         }
     }

@@ -425,6 +425,9 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             let switch = HeldSwitch::new(held.clone(), holder, SystemClock::start());
             Ok(Driver::local(switch, Some(sled.to_owned()), CYCLE_OFF_TIME))
         }
+        DriverConfig::Redfish(redfish) => {
+            Ok(Driver::redfish(redfish.clone(), Some(sled.to_owned())))
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 
 use super::gpio::{LazyLines, WireButton, WireRelay};
 use super::{Config, ConfigError, read_secret};
+use crate::github::Secret;
 use crate::power::gpio::held::HeldConfig;
+use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
 
 /// A power driver's settings.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub enum DriverConfig {
         /// Which lines.
         held: HeldConfig,
     },
+    /// A BMC that speaks Redfish.
+    Redfish(RedfishConfig),
 }
 
 /// The keys of each driver.
@@ -41,6 +45,7 @@ pub(super) enum WirePower {
     Ipmi(WireIpmi),
     Relay(WireRelay),
     Button(WireButton),
+    Redfish(WireRedfish),
 }
 
 #[derive(Deserialize)]
@@ -50,6 +55,17 @@ pub(super) struct WireIpmi {
     username: String,
     password_path: PathBuf,
     cipher: Option<u8>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireRedfish {
+    url: String,
+    username: String,
+    password_path: PathBuf,
+    certificate_sha256: Option<String>,
+    ca_file: Option<PathBuf>,
+    system: Option<String>,
 }
 
 /// Whose power settings are checked.
@@ -76,6 +92,7 @@ impl Place<'_> {
             WirePower::Ipmi(wire) => self.check_ipmi(wire),
             WirePower::Relay(wire) => self.check_relay(wire),
             WirePower::Button(wire) => self.check_button(wire),
+            WirePower::Redfish(wire) => self.check_redfish(wire),
         }
     }
 
@@ -113,6 +130,49 @@ impl Place<'_> {
             password,
             cipher,
         })
+    }
+
+    fn check_redfish(&self, wire: WireRedfish) -> Result<DriverConfig, ConfigError> {
+        let authorities = wire.ca_file.map(|path| self.base.join(path));
+        let trust = match (&wire.certificate_sha256, &authorities) {
+            (Some(text), None) => {
+                let pin = Fingerprint::parse(text).ok_or_else(|| {
+                    self.wrong("power.certificate_sha256 is not 64 hexadecimal digits")
+                })?;
+                Some(Trust::Pin(pin))
+            }
+            (None, Some(path)) => Some(Trust::Authorities(path)),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let message = "power.certificate_sha256 and power.ca_file are both set: keep one";
+                return Err(self.wrong(message));
+            }
+        };
+        let endpoint = Endpoint::new(&wire.url, trust)
+            .map_err(|(key, why)| self.wrong(format!("power.{key}: {why}")))?;
+        if let Some(address) = endpoint.address() {
+            self.check_outside_dhcp("power.url", address)?;
+        }
+        let name = &wire.username;
+        if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
+            let message = "power.username is empty, or holds a colon or control character";
+            return Err(self.wrong(message));
+        }
+        let password = self.password(&wire.password_path)?;
+        let password = match std::str::from_utf8(&password) {
+            Ok(text) if !text.is_empty() => Secret::new(text.to_owned()),
+            _ => {
+                let message = "power.password_path names a password that is empty or no UTF-8 text";
+                return Err(self.wrong(message));
+            }
+        };
+        Ok(DriverConfig::Redfish(RedfishConfig {
+            endpoint,
+            username: wire.username,
+            password,
+            system: wire.system,
+            patience: RedfishPatience::default(),
+        }))
     }
 
     fn password(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {

@@ -311,6 +311,7 @@ fn bad_inventories_are_refused() {
             "`ipmi`",
             "`relay`",
             "`button`",
+            "`redfish`",
         ],
     );
     check_inventory(
@@ -322,6 +323,75 @@ fn bad_inventories_are_refused() {
         "org = \"octo-org\"",
         "team = \"x\"",
         &["inventory.toml:11:", "team"],
+    );
+}
+
+/// Sets the power settings of the sled.
+fn with_power(power: &str) -> String {
+    let (start, old) = INVENTORY.split_once("power = ").unwrap();
+    let rest = old.split_once('\n').map_or("", |(_, rest)| rest);
+    format!("{start}power = {power}\n{rest}")
+}
+
+fn check_power(power: &str, parts: &[&str]) {
+    check(CONFIG, &with_power(power), parts);
+}
+
+const PIN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+#[test]
+fn redfish_is_read() {
+    let folder = Folder::new();
+    let login = "username = \"musher\", password_path = \"bmc-01\"";
+    let with = |rest: &str| format!("{{ driver = \"redfish\", {login}, {rest} }}");
+    let https = "url = \"https://10.78.0.11\"";
+    let pinned = with(&format!(
+        "{https}, certificate_sha256 = \"{PIN}\", system = \"1\""
+    ));
+    let loaded = folder.load(CONFIG, &with_power(&pinned)).unwrap();
+    let DriverConfig::Redfish(redfish) = &loaded.power[0].driver else {
+        panic!("{:?}", loaded.power[0].driver);
+    };
+    assert_eq!(redfish.system.as_deref(), Some("1"));
+    let shown = format!("{redfish:?}");
+    assert!(!shown.contains("password\""), "{shown}");
+    folder
+        .load(
+            CONFIG,
+            &with_power(&with("url = \"http://127.0.0.1:8000\"")),
+        )
+        .unwrap();
+    check_power(
+        &with(https),
+        &["sled-01", "power.certificate_sha256", "openssl"],
+    );
+    check_power(
+        &with(&format!("{https}, certificate_sha256 = \"12\"")),
+        &["power.certificate_sha256", "64 hexadecimal digits"],
+    );
+    check_power(
+        &with(&format!("{https}, ca_file = \"vmlinuz\"")),
+        &["power.ca_file", "no certificate in PEM form"],
+    );
+    check_power(
+        &with(&format!(
+            "{https}, ca_file = \"x\", certificate_sha256 = \"{PIN}\""
+        )),
+        &["keep one"],
+    );
+    check_power(
+        &with(&format!(
+            "url = \"https://10.77.0.60\", certificate_sha256 = \"{PIN}\""
+        )),
+        &["power.url 10.77.0.60", "overlaps dhcp.range"],
+    );
+    check_power(
+        &with("url = \"http://10.78.0.11\""),
+        &["power.url", "plain http"],
+    );
+    check_power(
+        &with(&format!("{https}, cipher = 3")),
+        &["inventory.toml:", "cipher"],
     );
 }
 

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use protocols::rmcp::{AnswerError, CompletionCode, DropReason, SerialError, SessionError, Stage};
 
-use super::switch::ErrorKind;
+use super::PowerReading;
+use super::redfish::RedfishFault;
+use super::switch::{ErrorKind, Power};
 
 /// Whose power it was, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +62,19 @@ pub enum PowerErrorKind {
     WrongPassword,
     /// Nobody answers. Trying again later may help.
     Dead,
-    /// Somebody answers, but not IPMI.
+    /// Somebody answers, but not as a BMC should.
     Garbage,
+    /// Somebody answers who may not be the BMC.
+    Untrusted,
+    /// The BMC has no time. Trying again later may help.
+    Busy,
     /// The BMC lacks what we insist on.
     Unsupported,
     /// The BMC understood and said no.
     Refused,
+    /// It says that it did what it was told, and its own readings deny that.
+    /// Nothing that it says can be relied on.
+    Contradiction,
     /// Something on this machine failed.
     Local,
 }
@@ -223,6 +232,47 @@ pub enum PowerError {
         /// The deadline in milliseconds.
         after_ms: u128,
     },
+    /// Accepted, and not carried out as far as can be seen.
+    #[error(
+        "{target}: told to switch {told} {tries} times, and accepted it each time, yet it reads \
+         {first}, then {last}, {after_ms} ms later: look at the machine itself, and do not rely on \
+         what it says"
+    )]
+    Ignored {
+        /// Whose power.
+        target: Target,
+        /// What was commanded.
+        told: Power,
+        /// How often.
+        tries: u32,
+        /// The first reading after that.
+        first: PowerReading,
+        /// The last one.
+        last: PowerReading,
+        /// How long it was watched, in milliseconds.
+        after_ms: u128,
+    },
+    /// On, after it read as off, though nobody told it to.
+    #[error(
+        "{target}: read off, and {after_ms} ms later on, though Musher did not switch it on: look \
+         at the machine itself, and do not rely on what it says"
+    )]
+    Flipped {
+        /// Whose power.
+        target: Target,
+        /// The time between the two readings, in milliseconds.
+        after_ms: u128,
+    },
+    /// A Redfish service did not do what was asked.
+    #[error("{target}: cannot {operation}: {fault}")]
+    Redfish {
+        /// Which BMC.
+        target: Target,
+        /// What was to be done.
+        operation: &'static str,
+        /// Why it was not.
+        fault: RedfishFault,
+    },
     /// The operating system gave no random numbers.
     #[error("{target}: no random numbers for a session: {detail}")]
     Random {
@@ -262,6 +312,8 @@ impl PowerError {
             | Self::StillOn { .. }
             | Self::NotKept { .. }
             | Self::SerialInUse { .. } => PowerErrorKind::Refused,
+            Self::Ignored { .. } | Self::Flipped { .. } => PowerErrorKind::Contradiction,
+            Self::Redfish { fault, .. } => fault.kind(),
             Self::Random { .. } | Self::Switch { .. } => PowerErrorKind::Local,
         }
     }

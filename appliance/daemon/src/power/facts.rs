@@ -11,8 +11,9 @@ use std::fmt;
 use messages::Digest;
 use sha2::{Digest as _, Sha256};
 
-/// Facts that are kept of one controller: a BMC has 63 users at most.
-const MOST_FACTS: usize = 256;
+/// Facts that are kept of one controller: a BMC has 63 users at most, and a
+/// large server some hundred pieces of firmware.
+const MOST_FACTS: usize = 512;
 /// Longest value that is kept, in bytes.
 const MOST_VALUE_BYTES: usize = 256;
 

@@ -136,12 +136,6 @@ impl IpmiClient {
         }
     }
 
-    /// The BMC's address.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.config.address
-    }
-
     /// Whether the chassis has power.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::facts::BmcFacts;
 use super::ipmi::IpmiConsole;
-use super::{Driver, PowerError, Switched, Target};
+use super::{Driver, PowerError, Switched};
 
 /// A measured draw of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Watts {
 }
 
 /// Why a driver cannot.
-const NO_BMC: &str = "its power driver has no management controller";
+const NO_BMC: &str = "its power driver has no way to do that";
 
 impl Driver {
     /// Asks the sled's system to power off, as its power button would; it may
@@ -28,6 +28,7 @@ impl Driver {
     pub async fn soft_off(&mut self) -> Result<Switched, PowerError> {
         match self {
             Self::Ipmi(client) => client.soft_off().await,
+            Self::Redfish(client) => client.soft_off().await,
             _ => Err(self.lacks("a soft power off", NO_BMC)),
         }
     }
@@ -52,6 +53,7 @@ impl Driver {
     pub async fn keep_off_after_outage(&mut self) -> Result<(), PowerError> {
         match self {
             Self::Ipmi(client) => client.keep_off_after_outage().await,
+            Self::Redfish(client) => client.keep_off_after_outage().await,
             _ => Ok(()),
         }
     }
@@ -64,6 +66,7 @@ impl Driver {
     pub async fn watts(&mut self) -> Result<Option<Watts>, PowerError> {
         match self {
             Self::Ipmi(client) => client.watts().await,
+            Self::Redfish(client) => client.watts().await,
             _ => Ok(None),
         }
     }
@@ -75,6 +78,7 @@ impl Driver {
     pub async fn facts(&mut self) -> Result<Option<BmcFacts>, PowerError> {
         match self {
             Self::Ipmi(client) => client.facts().await.map(Some),
+            Self::Redfish(client) => client.facts().await.map(Some),
             _ => Ok(None),
         }
     }
@@ -113,13 +117,6 @@ impl Driver {
             target: self.target(),
             what,
             why,
-        }
-    }
-
-    fn target(&self) -> Target {
-        match self {
-            Self::Ipmi(client) => client.target().clone(),
-            Self::Local(local) => local.target.clone(),
         }
     }
 }

@@ -25,6 +25,15 @@ impl Power {
     }
 }
 
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// What a wish for on or off came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switched {

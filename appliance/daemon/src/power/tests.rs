@@ -38,6 +38,7 @@ async fn a_relay_cycles_with_two_edges() {
     let mut pin = Mock::new(&edges);
     let mut driver = local(Relay::new(pin.clone(), Active::High, NoSense));
     driver.power_on().await.unwrap();
+    let mut driver = Checked::new(driver);
     driver.cycle().await.unwrap();
     drop(driver);
     pin.done();
@@ -136,6 +137,6 @@ async fn drivers_may_move_between_threads() {
         |future: &(dyn Future<Output = Result<(), PowerError>> + Send)| size_of_val(future) > 0;
     let address = "127.0.0.1:623".parse().unwrap();
     let config = IpmiConfig::new(address, "admin", b"secret", CipherSuite::Suite17).unwrap();
-    let mut driver = Driver::ipmi(config, None);
+    let mut driver = Checked::new(Driver::ipmi(config, None));
     assert!(is_send(&driver.cycle()));
 }
