@@ -6,6 +6,7 @@
 //! nothing: when to switch is `control`'s business.
 
 pub mod button;
+pub mod command;
 mod error;
 pub mod facts;
 pub mod gpio;
@@ -16,11 +17,13 @@ pub mod relay;
 pub mod sense;
 pub mod switch;
 mod truth;
+pub mod wol;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use command::{CommandConfig, CommandDriver};
 pub use error::{PowerError, PowerErrorKind, Target};
 pub use facts::{BmcFacts, Drift};
 pub use ipmi::{HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
@@ -30,6 +33,7 @@ pub use redfish::{RedfishClient, RedfishConfig, RedfishFault};
 pub use switch::Switched;
 use switch::{ErrorKind, Power, PowerSwitch, Sensed};
 pub use truth::{Checked, Means, Proof};
+pub use wol::{WakeConfig, WakeDriver};
 
 /// No local switch takes longer: a press of another claim is waited for, its
 /// effect too, then comes our own press and its effect.
@@ -84,6 +88,10 @@ pub enum Driver {
     Ipmi(Box<IpmiClient>),
     /// A BMC that speaks Redfish.
     Redfish(Box<RedfishClient>),
+    /// A program of the operator's.
+    Command(Box<CommandDriver>),
+    /// A magic packet, and a program for the rest.
+    Wake(Box<WakeDriver>),
     /// A switch on this machine.
     Local(LocalSwitch),
 }
@@ -131,6 +139,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.target().clone(),
             Self::Redfish(client) => client.target().clone(),
+            Self::Command(command) => command.target().clone(),
+            Self::Wake(wake) => wake.target().clone(),
             Self::Local(local) => local.target.clone(),
         }
     }
@@ -140,7 +150,7 @@ impl Driver {
     pub fn proof(&self) -> Proof {
         let usual = Proof::default();
         match self {
-            Self::Ipmi(_) | Self::Redfish(_) => usual,
+            Self::Ipmi(_) | Self::Redfish(_) | Self::Command(_) | Self::Wake(_) => usual,
             // A second press of a button could undo the first.
             Self::Local(local) => Proof {
                 commands: 1,
@@ -166,6 +176,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.read().await,
             Self::Redfish(client) => client.read().await,
+            Self::Command(command) => command.read().await,
+            Self::Wake(wake) => wake.read().await,
             Self::Local(local) => local.read().await,
         }
     }
@@ -178,6 +190,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.power_on().await,
             Self::Redfish(client) => client.power_on().await,
+            Self::Command(command) => command.set(Power::On).await,
+            Self::Wake(wake) => wake.set(Power::On).await,
             Self::Local(local) => local.set(Power::On).await,
         }
     }
@@ -190,11 +204,13 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.power_off().await,
             Self::Redfish(client) => client.power_off().await,
+            Self::Command(command) => command.set(Power::Off).await,
+            Self::Wake(wake) => wake.set(Power::Off).await,
             Self::Local(local) => local.set(Power::Off).await,
         }
     }
 
-    /// Makes the next boot a network boot, and reads that back. A local switch
+    /// Makes the next boot a network boot, and reads that back. What is no BMC
     /// has no such means: it confirms nothing, which is no error.
     ///
     /// # Errors
@@ -203,7 +219,7 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.set_boot_pxe(firmware).await,
             Self::Redfish(client) => client.set_boot_pxe(firmware).await,
-            Self::Local(_) => Ok(BootOverride::UNCONFIRMED),
+            Self::Command(_) | Self::Wake(_) | Self::Local(_) => Ok(BootOverride::UNCONFIRMED),
         }
     }
 
@@ -212,7 +228,7 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.close().await,
             Self::Redfish(client) => client.close().await,
-            Self::Local(_) => {}
+            Self::Command(_) | Self::Wake(_) | Self::Local(_) => {}
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::{
     lease_keeper,
     netboot::{LeaseTable, dhcp, router_advertisement, tftp},
     power::{
-        Driver, IpmiConfig,
+        CommandDriver, Driver, IpmiConfig, WakeDriver,
         gpio::{
             held::{HeldSwitch, HolderSocket},
             serve::SystemClock,
@@ -424,6 +424,14 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             let holder = HolderSocket(socket.clone());
             let switch = HeldSwitch::new(held.clone(), holder, SystemClock::start());
             Ok(Driver::local(switch, Some(sled.to_owned()), CYCLE_OFF_TIME))
+        }
+        DriverConfig::Command(command) => {
+            let driver = CommandDriver::new(command.clone(), sled.to_owned());
+            Ok(Driver::Command(Box::new(driver)))
+        }
+        DriverConfig::Wake(wake) => {
+            let driver = WakeDriver::new(wake.clone(), sled.to_owned());
+            Ok(Driver::Wake(Box::new(driver)))
         }
         DriverConfig::Redfish(redfish) => {
             Ok(Driver::redfish(redfish.clone(), Some(sled.to_owned())))

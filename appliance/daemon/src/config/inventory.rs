@@ -217,6 +217,7 @@ pub fn parse_inventory(
             file,
             base: &base,
             key: &key,
+            mac,
             lines: &lines,
             warnings: &warnings,
         };

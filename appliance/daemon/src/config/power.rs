@@ -1,9 +1,12 @@
 //! `power = { driver = … }` of a sled.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use messages::Mac;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -12,6 +15,8 @@ use super::{Config, ConfigError, read_secret};
 use crate::github::Secret;
 use crate::power::gpio::held::HeldConfig;
 use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
+use crate::power::wol::PORT;
+use crate::power::{CommandConfig, WakeConfig};
 
 /// A power driver's settings.
 #[derive(Debug)]
@@ -36,6 +41,10 @@ pub enum DriverConfig {
     },
     /// A BMC that speaks Redfish.
     Redfish(RedfishConfig),
+    /// A program of the operator's.
+    Command(CommandConfig),
+    /// A magic packet, and a program for the rest.
+    Wake(WakeConfig),
 }
 
 /// The keys of each driver.
@@ -46,6 +55,8 @@ pub(super) enum WirePower {
     Relay(WireRelay),
     Button(WireButton),
     Redfish(WireRedfish),
+    Command(WireCommand),
+    Wol(WireWol),
 }
 
 #[derive(Deserialize)]
@@ -55,6 +66,21 @@ pub(super) struct WireIpmi {
     username: String,
     password_path: PathBuf,
     cipher: Option<u8>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireCommand {
+    program: Vec<String>,
+    deadline_s: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireWol {
+    mac: Option<String>,
+    broadcast: Option<String>,
+    off: Option<Box<WirePower>>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +103,7 @@ pub(super) struct Place<'a> {
     pub(super) base: &'a Path,
     /// The sled, as messages name it.
     pub(super) key: &'a str,
+    pub(super) mac: Mac,
     pub(super) lines: &'a LazyLines,
     /// What may be so, but is better known.
     pub(super) warnings: &'a RefCell<Vec<String>>,
@@ -93,6 +120,8 @@ impl Place<'_> {
             WirePower::Relay(wire) => self.check_relay(wire),
             WirePower::Button(wire) => self.check_button(wire),
             WirePower::Redfish(wire) => self.check_redfish(wire),
+            WirePower::Command(wire) => self.check_command(wire).map(DriverConfig::Command),
+            WirePower::Wol(wire) => self.check_wol(wire),
         }
     }
 
@@ -130,6 +159,95 @@ impl Place<'_> {
             password,
             cipher,
         })
+    }
+
+    fn check_command(&self, wire: WireCommand) -> Result<CommandConfig, ConfigError> {
+        let mut arguments = wire.program;
+        if arguments.is_empty() || arguments.iter().any(|text| text.contains('\0')) {
+            let message = "power.program is empty: give the program and its arguments, such as [\"/usr/local/bin/pdu\", \"--outlet\", \"4\"]";
+            return Err(self.wrong(message));
+        }
+        let program = PathBuf::from(arguments.remove(0));
+        let shown = program.display();
+        if !program.is_absolute() {
+            return Err(self.wrong(format!(
+                "power.program \"{shown}\" is not absolute: it is searched for nowhere"
+            )));
+        }
+        let meta = std::fs::metadata(&program).map_err(|error| {
+            self.wrong(format!(
+                "power.program {shown} cannot be looked at: {error}"
+            ))
+        })?;
+        let mode = meta.permissions().mode();
+        if !meta.is_file() || mode & 0o111 == 0 {
+            return Err(self.wrong(format!(
+                "power.program {shown} is no program: run `chmod 0755 {shown}`"
+            )));
+        }
+        if mode & 0o002 != 0 {
+            return Err(self.wrong(format!(
+                "power.program {shown} can be changed by anybody: run `chmod o-w {shown}`"
+            )));
+        }
+        let deadline_s = wire.deadline_s.unwrap_or(10);
+        if !(1..=60).contains(&deadline_s) {
+            return Err(self.wrong("power.deadline_s must be 1 to 60"));
+        }
+        Ok(CommandConfig {
+            program,
+            arguments,
+            deadline: Duration::from_secs(deadline_s),
+        })
+    }
+
+    fn check_wol(&self, wire: WireWol) -> Result<DriverConfig, ConfigError> {
+        let off = match wire.off.map(|off| *off) {
+            Some(WirePower::Command(off)) => self.check_command(off)?,
+            None | Some(_) => {
+                let message = "power.off must be { driver = \"command\", … }: Wake-on-LAN only turns on, and a sled that nobody can prove off gets no job";
+                return Err(self.wrong(message));
+            }
+        };
+        let mac = match wire.mac {
+            None => self.mac,
+            Some(text) => text.parse().map_err(|_| {
+                self.wrong(format!(
+                    "power.mac \"{text}\" is not six bytes such as 52:54:00:77:00:01"
+                ))
+            })?,
+        };
+        let broadcast = match (
+            wire.broadcast,
+            self.config.server.sled_listen,
+            &self.config.dhcp,
+        ) {
+            (Some(text), _, _) => {
+                let with_port = if text.contains(':') {
+                    text.clone()
+                } else {
+                    format!("{text}:{PORT}")
+                };
+                with_port.parse().map_err(|_| {
+                    self.wrong(format!(
+                        "power.broadcast \"{text}\" is not ADDRESS or ADDRESS:PORT"
+                    ))
+                })?
+            }
+            // The sleds' network, so that the packet leaves on its interface.
+            (None, Some(listen), Some(dhcp)) => {
+                SocketAddrV4::new(*listen.ip() | !dhcp.netmask, PORT)
+            }
+            (None, _, _) => {
+                let message = "power.broadcast is missing: set it to the broadcast address of the sled's network, such as 10.77.0.255";
+                return Err(self.wrong(message));
+            }
+        };
+        Ok(DriverConfig::Wake(WakeConfig {
+            mac,
+            broadcast,
+            off,
+        }))
     }
 
     fn check_redfish(&self, wire: WireRedfish) -> Result<DriverConfig, ConfigError> {

@@ -396,6 +396,75 @@ fn redfish_is_read() {
 }
 
 #[test]
+fn programs_are_looked_at() {
+    let folder = Folder::new();
+    let program = folder.write("pdu", "#!/bin/sh");
+    folder.mode("pdu", 0o755);
+    let shown = program.display();
+    let command = |rest: &str| {
+        format!("{{ driver = \"command\", program = [\"{shown}\", \"--outlet\", \"4\"]{rest} }}")
+    };
+    let loaded = folder.load(CONFIG, &with_power(&command(""))).unwrap();
+    let DriverConfig::Command(read) = &loaded.power[0].driver else {
+        panic!("{:?}", loaded.power[0].driver);
+    };
+    assert_eq!((&read.program, read.deadline.as_secs()), (&program, 10));
+    assert_eq!(read.arguments, ["--outlet", "4"]);
+    check_power(
+        &command(", deadline_s = 61"),
+        &["sled-01", "power.deadline_s"],
+    );
+    check_power("{ driver = \"command\", program = [] }", &["power.program"]);
+    check_power(
+        "{ driver = \"command\", program = [\"pdu\"] }",
+        &["not absolute"],
+    );
+    check_power(
+        "{ driver = \"command\", program = [\"/nowhere/pdu\"] }",
+        &["/nowhere/pdu"],
+    );
+    folder.mode("pdu", 0o644);
+    check_power(&command(""), &["chmod 0755"]);
+    folder.mode("pdu", 0o777);
+    check_power(&command(""), &["chmod o-w"]);
+}
+
+#[test]
+fn waking_needs_a_proof_of_off() {
+    let folder = Folder::new();
+    let program = folder.write("pdu", "#!/bin/sh");
+    folder.mode("pdu", 0o755);
+    let off = format!(
+        "off = {{ driver = \"command\", program = [\"{}\"] }}",
+        program.display()
+    );
+    let wol = |rest: &str| format!("{{ driver = \"wol\", {rest} }}");
+    let read = |power: &str| {
+        let loaded = folder.load(CONFIG, &with_power(power)).unwrap();
+        match &loaded.power[0].driver {
+            DriverConfig::Wake(wake) => (wake.mac.to_string(), wake.broadcast.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = ("52:54:00:77:00:01".to_owned(), "10.77.0.255:9".to_owned());
+    assert_eq!(read(&wol(&off)), own);
+    let named = format!("mac = \"52:54:00:77:00:99\", broadcast = \"10.9.255.255:7\", {off}");
+    let named = read(&wol(&named));
+    assert_eq!(
+        named,
+        ("52:54:00:77:00:99".to_owned(), "10.9.255.255:7".to_owned())
+    );
+    check_power("{ driver = \"wol\" }", &["power.off", "only turns on"]);
+    let circle = format!("off = {{ driver = \"wol\", {off} }}");
+    check_power(&wol(&circle), &["power.off", "only turns on"]);
+    check_power(
+        &wol(&format!("broadcast = \"x\", {off}")),
+        &["power.broadcast"],
+    );
+    check_power(&wol(&format!("mac = \"x\", {off}")), &["power.mac"]);
+}
+
+#[test]
 fn secrets_that_others_can_read_are_refused() {
     for (file, key) in [
         ("app.pem", "github[0].private_key_path"),

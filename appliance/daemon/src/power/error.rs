@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use protocols::rmcp::{AnswerError, CompletionCode, DropReason, SerialError, SessionError, Stage};
 
 use super::PowerReading;
+use super::command::ProgramFault;
 use super::redfish::RedfishFault;
 use super::switch::{ErrorKind, Power};
 
@@ -273,6 +274,24 @@ pub enum PowerError {
         /// Why it was not.
         fault: RedfishFault,
     },
+    /// An operator's program did not do what was asked.
+    #[error("{target}: cannot run `{verb}`: {fault}")]
+    Program {
+        /// Which program.
+        target: Target,
+        /// What it was to do.
+        verb: &'static str,
+        /// Why it did not.
+        fault: ProgramFault,
+    },
+    /// A magic packet could not be sent.
+    #[error("{target}: no packet can be sent: {source}: check `broadcast` and the route to it")]
+    Packet {
+        /// Whose.
+        target: Target,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The operating system gave no random numbers.
     #[error("{target}: no random numbers for a session: {detail}")]
     Random {
@@ -295,6 +314,19 @@ pub enum PowerError {
     },
 }
 
+/// Longest text of a stranger that goes into a message, in characters.
+const QUOTE: usize = 200;
+
+/// A stranger's text on one line, bounded, without control characters.
+pub(super) fn quote(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(QUOTE)
+        .collect();
+    clean.trim().to_owned()
+}
+
 impl PowerError {
     /// What kind of error it is.
     #[must_use]
@@ -314,7 +346,10 @@ impl PowerError {
             | Self::SerialInUse { .. } => PowerErrorKind::Refused,
             Self::Ignored { .. } | Self::Flipped { .. } => PowerErrorKind::Contradiction,
             Self::Redfish { fault, .. } => fault.kind(),
-            Self::Random { .. } | Self::Switch { .. } => PowerErrorKind::Local,
+            Self::Program { fault, .. } => fault.kind(),
+            Self::Packet { .. } | Self::Random { .. } | Self::Switch { .. } => {
+                PowerErrorKind::Local
+            }
         }
     }
 

@@ -4,9 +4,6 @@ use std::io;
 
 use super::super::PowerErrorKind;
 
-/// Longest text of a BMC that goes into a message, in characters.
-const QUOTE: usize = 200;
-
 /// Why a Redfish service did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RedfishFault {
@@ -102,14 +99,4 @@ fn said(message: &str) -> String {
     } else {
         format!(" (\"{message}\")")
     }
-}
-
-/// A stranger's text on one line, bounded, without control characters.
-pub(super) fn quote(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(QUOTE)
-        .collect();
-    clean.trim().to_owned()
 }

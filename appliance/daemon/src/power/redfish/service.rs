@@ -22,8 +22,9 @@ use zeroize::Zeroizing;
 
 use super::RedfishConfig;
 use super::document::{link, list, text};
-use super::fault::{RedfishFault, quote};
+use super::fault::RedfishFault;
 use super::link::{Broken, Link, Reply};
+use crate::power::error::quote;
 
 /// DSP0266 6.3: where every service begins.
 const ROOT: &str = "/redfish/v1/";
