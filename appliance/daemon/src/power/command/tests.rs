@@ -159,10 +159,18 @@ async fn floods_are_bounded() {
     check(&error, PowerErrorKind::Garbage, "it printed \"on x");
 }
 
-/// Whether a process is gone, or only waits to be reaped by its parent.
-fn is_gone(pid: &str) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
-    stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+/// Waits for a process that was killed: it is gone, or is left to be reaped by
+/// its parent. Its pipes are closed a moment before that.
+fn wait_until_gone(pid: &str) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+        if stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")) {
+            return;
+        }
+        assert!(Instant::now() < patience, "process {pid} lives");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[tokio::test]
@@ -179,7 +187,7 @@ async fn a_hanging_program_is_killed_with_its_children() {
     );
     assert!(start.elapsed() < Duration::from_secs(60));
     let child = fs::read_to_string(hanging.file("child")).unwrap();
-    assert!(is_gone(child.trim()), "{child}");
+    wait_until_gone(child.trim());
 }
 
 #[tokio::test]
@@ -188,7 +196,7 @@ async fn what_a_program_leaves_behind_is_killed() {
     let careless = Program::new(body);
     assert_eq!(careless.patient().read().await.unwrap(), PowerReading::On);
     let child = fs::read_to_string(careless.file("child")).unwrap();
-    assert!(is_gone(child.trim()), "{child}");
+    wait_until_gone(child.trim());
 }
 
 #[tokio::test]
