@@ -258,6 +258,7 @@ fn accepted(
                 boot.times.order.get_or_insert(now);
                 boot.times.running = Some(now);
             }
+            state.began.insert(id, now);
             state.audit(fx, "audit.boot.running", Some(id), name.to_string());
             Instruction::Continue
         }

@@ -148,7 +148,7 @@ pub(crate) fn stage_ms(state: &State, now: Millis, id: BootId, stage: &BootStage
 }
 
 /// Why a boot failed whose runner was still there at the end of its time.
-pub(crate) const RAN_TOO_LONG: &str = "the runner did not end in time";
+const RAN_TOO_LONG: &str = "the runner did not end in time";
 
 /// Boots of a sled that its deadlines are learned from.
 const LEARN_FROM: usize = 20;
@@ -370,7 +370,6 @@ pub(crate) fn fail(
         return;
     };
     let sled_id = boot.sled;
-    let heard = state.heard.get(&id).copied();
     state.audit(fx, "audit.boot.failed", Some(id), reason.clone());
     let stage = boot.stage.clone();
     let counts = outage::failed(state, now, sled_id, &stage, fx);
@@ -389,7 +388,7 @@ pub(crate) fn fail(
         off,
         fx,
     );
-    reruns::boot_failed(state, now, id, heard, fx);
+    reruns::boot_fails(state, now, id, fx);
     if failures >= state.limits.failures {
         let why = format!("{failures} boots in a row failed, the last one because: {reason}");
         quarantine(state, now, sled_id, why, fx);
@@ -509,6 +508,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
         matches!(effect, Effect::PowerOff { sled, generation: of } if *sled == sled_id && *of == generation)
     });
     state.heard.remove(&id);
+    state.began.remove(&id);
     state.read_off.remove(&id);
     state
         .checks

@@ -123,6 +123,9 @@ pub struct JobReport {
     pub runner: Option<(RunnerId, Box<str>)>,
     /// GitHub's conclusion.
     pub conclusion: Option<Box<str>>,
+    /// From its start to its end by GitHub's clock, in milliseconds, once it
+    /// ended.
+    pub ran_ms: Option<u64>,
 }
 
 /// What happened to a job.

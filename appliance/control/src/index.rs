@@ -7,7 +7,16 @@ pub(crate) mod jobs;
 pub(crate) mod outbox;
 pub(crate) mod sleds;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+/// Lets `set` hold `key`, or not.
+fn toggle<K: Ord>(set: &mut BTreeSet<K>, key: K, holds: bool) {
+    if holds {
+        set.insert(key);
+    } else {
+        set.remove(&key);
+    }
+}
 
 /// One more of `key`.
 fn count_up<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {

@@ -136,6 +136,7 @@ fn raise(
             .clone()
             .unwrap_or_else(|| "unknown".into());
         finish(state, now, id, Conclusion::Said(word), fx);
+        reruns::job_ended(state, now, id, report.ran_ms, fx);
     }
 }
 
@@ -163,7 +164,6 @@ pub(crate) fn finish(
     if let Some(boot) = boot {
         boots::job_completed(state, now, boot, fx);
     }
-    reruns::job_ended(state, now, id, fx);
     forget_ended(state, now);
 }
 

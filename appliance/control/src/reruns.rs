@@ -1,11 +1,13 @@
 //! Reruns: a job that a sled failed, never one that failed by itself, is run
 //! again at GitHub, where its pool allows that.
 //!
-//! What counts as the sled's failure is evidence of our own, and the job's own
-//! end must not have been seen: power was lost, the agent fell silent or could
-//! not go on. A runner that reported its end, or a job that took longer than it
-//! may, is never run again. GitHub refuses a rerun until the whole workflow run
-//! has ended, so it is asked for until then, a day at most.
+//! It takes both: evidence of our own that the sled failed (it lost power, its
+//! agent fell silent or could not go on) before its runner reported an end, and
+//! that the job lived on at GitHub long after, because GitHub waits for a lost
+//! runner. A job that failed at the moment of a power cut may be taken for one
+//! that failed by itself, never the other way round. GitHub refuses a rerun
+//! until the whole workflow run has ended, so it is asked until then, a day at
+//! most.
 
 use alloc::{format, vec::Vec};
 
@@ -13,7 +15,6 @@ use messages::{BootId, HubId, JobId, Millis, Outcome};
 
 use crate::{
     Effect, Effects, GithubFailure, JobReport,
-    boots::RAN_TOO_LONG,
     index::outbox::Subject,
     rows::{Boot, Conclusion, Job, JobState},
     state::State,
@@ -25,52 +26,89 @@ const FIRST_MS: u64 = 30_000;
 /// Between two questions while the workflow run goes on, in milliseconds.
 pub(crate) const AGAIN_MS: u64 = 60_000;
 
-/// An agent that was silent for this long before GitHub ended its job was lost
-/// by then. It speaks every few seconds, and GitHub gives a runner ten minutes.
+/// A job that lived for this much longer than its agent was given up by GitHub:
+/// an agent speaks every few seconds, and GitHub waits some ten minutes.
 const SILENT_MS: u64 = 5 * 60 * 1000;
 
-/// GitHub ended a job: whether its sled had failed it before that.
-pub(crate) fn job_ended(state: &mut State, now: Millis, id: JobId, fx: &mut Effects) {
-    let boot = state.jobs.get(id).and_then(|job| job.boot);
-    if let Some(boot) = boot {
-        consider(state, now, id, boot, false, fx);
-    }
+/// Boots that may have failed their jobs. More than these are not remembered.
+const LOST: usize = 1024;
+
+/// What is known of a job and its boot when one of them is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The boot failed; its agent had been heard for so long since its runner
+    /// started, in milliseconds.
+    Sled(u64),
+    /// GitHub ended the job long after the agent was heard last.
+    Job,
 }
 
-/// A boot failed: whether GitHub ended its job before that, for want of a word
-/// from the sled. `heard` is when its agent last spoke.
-pub(crate) fn boot_failed(
+/// GitHub ended a job: whether its sled failed it. Deliveries come late, so it
+/// is GitHub's own time that counts: how long the job lived there, beside how
+/// long its agent lived here. No clock is compared with another.
+pub(crate) fn job_ended(
     state: &mut State,
     now: Millis,
-    id: BootId,
-    heard: Option<Millis>,
+    id: JobId,
+    ran_ms: Option<u64>,
     fx: &mut Effects,
 ) {
-    let Some(job_id) = state.boots.get(id).and_then(|boot| boot.job) else {
+    let Some((boot, ran_ms)) = state.jobs.get(id).and_then(|job| job.boot).zip(ran_ms) else {
         return;
     };
-    let ended = state.jobs.get(job_id).and_then(|job| job.completed_at);
-    let lost_before = heard
-        .zip(ended)
-        .is_some_and(|(heard, ended)| ended.since(heard) >= SILENT_MS);
-    if lost_before {
-        consider(state, now, job_id, id, true, fx);
+    let is_under_way = state.boots.get(boot).is_some_and(Boot::is_under_way);
+    let alive_ms = if is_under_way {
+        alive_ms(state, boot)
+    } else {
+        match state.lost.remove(&boot) {
+            Some(Lost::Sled(alive_ms)) => Some(alive_ms),
+            Some(Lost::Job) | None => None,
+        }
+    };
+    if alive_ms.is_none_or(|alive_ms| ran_ms < alive_ms.saturating_add(SILENT_MS)) {
+        return;
+    }
+    if is_under_way {
+        note(state, boot, Lost::Job);
+    } else {
+        consider(state, now, id, boot, fx);
     }
 }
 
-/// `was_lost` tells that the sled was lost before GitHub ended the job.
-fn consider(
-    state: &mut State,
-    now: Millis,
-    job_id: JobId,
-    boot_id: BootId,
-    was_lost: bool,
-    fx: &mut Effects,
-) {
+/// A boot fails: whether it failed its job is known once GitHub has ended that.
+pub(crate) fn boot_fails(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+    let Some(job) = state.boots.get(id).and_then(|boot| boot.job) else {
+        return;
+    };
+    match state.lost.remove(&id) {
+        Some(Lost::Job) => consider(state, now, job, id, fx),
+        Some(Lost::Sled(_)) | None => {
+            if let Some(alive_ms) = alive_ms(state, id) {
+                note(state, id, Lost::Sled(alive_ms));
+            }
+        }
+    }
+}
+
+/// How long the agent of a boot is known to have lived since its runner started.
+/// Nobody knows that of a runner that started before we did.
+fn alive_ms(state: &State, id: BootId) -> Option<u64> {
+    let (began, heard) = (state.began.get(&id)?, state.heard.get(&id)?);
+    Some(heard.since(*began))
+}
+
+fn note(state: &mut State, id: BootId, lost: Lost) {
+    if state.lost.len() >= LOST {
+        state.lost.pop_first();
+    }
+    state.lost.insert(id, lost);
+}
+
+fn consider(state: &mut State, now: Millis, job_id: JobId, boot_id: BootId, fx: &mut Effects) {
     let (Some(job), Some(boot)) = (state.jobs.get(job_id), state.boots.get(boot_id)) else {
         return;
     };
-    let Some(reason) = sleds_fault(boot, was_lost).filter(|_| ended_failed(job)) else {
+    let Some(reason) = sleds_fault(boot).filter(|_| ended_failed(job)) else {
         return;
     };
     let allowed = job
@@ -99,15 +137,14 @@ fn consider(
     state.audit(fx, "audit.job.rerun", Some(boot_id), detail);
 }
 
-/// Why the sled failed what ran on it, if it did. A runner that is there for too
-/// long is its job's fault, unless its sled was lost long before.
-fn sleds_fault(boot: &Boot, was_lost: bool) -> Option<&str> {
+/// Why a boot failed whose agent never reported the end of its runner.
+fn sleds_fault(boot: &Boot) -> Option<&str> {
     if boot.times.running.is_none() || boot.end.is_some() {
         return None;
     }
     match &boot.outcome {
-        Some(Outcome::Failed { reason }) if was_lost || reason != RAN_TOO_LONG => Some(reason),
-        Some(Outcome::Failed { .. } | Outcome::Ran | Outcome::Unused { .. }) | None => None,
+        Some(Outcome::Failed { reason }) => Some(reason),
+        Some(Outcome::Ran | Outcome::Unused { .. }) | None => None,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
 /// deadline starts anew, because sleds went on while we were away.
 pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     state.started = now;
+    state.began.clear();
     forget_future(state, now);
     deliveries::rebase(state, now);
     runners::void_mintings(state, now);

@@ -23,7 +23,8 @@ const AT_ONCE: u64 = 10_000;
 pub(crate) fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     jobs::forget_ended(state, now);
     boots::forget_ended(state, now);
-    if state.retained.is_none_or(|last| now.since(last) >= LOOK_MS) {
+    let first_day = now.since(state.started) < LOOK_MS;
+    if !first_day && state.retained.is_none_or(|last| now.since(last) >= LOOK_MS) {
         state.retained = Some(now);
         fx.aged_receipts = wanted(state, now);
     }
@@ -112,8 +113,13 @@ pub(crate) fn leaving<T: Copy>(
         .collect()
 }
 
-/// Since when history is kept.
+/// Since when history is kept. An appliance that started with a wrong clock takes
+/// everything for old: nothing leaves by age on its first day, so that there is
+/// time to mend it.
 pub(crate) const fn since(state: &State, now: Millis) -> Millis {
+    if now.since(state.started) < LOOK_MS {
+        return Millis(0);
+    }
     Millis(now.0.saturating_sub(state.limits.history_ms))
 }
 

@@ -25,6 +25,7 @@ use crate::{
     interner::Interner,
     outage::Outage,
     persist::{self, Change, Delivery, LoadError, Row, TableId},
+    reruns::Lost,
     rows::{Boot, Circuit, Hub, Job, Meta, Pending, Pool, Power, Sled},
     table::{Index, Table},
 };
@@ -79,6 +80,10 @@ pub struct State {
     pub(crate) due_pools: BTreeSet<PoolId>,
     /// A minting may be possible that was not.
     pub(crate) mint_due: bool,
+    /// When the runner of each boot started, of those that did since we did.
+    pub(crate) began: BTreeMap<BootId, Millis>,
+    /// Boots that may have failed their jobs.
+    pub(crate) lost: BTreeMap<BootId, Lost>,
     /// When receipts that may leave were last looked for.
     pub(crate) retained: Option<Millis>,
 }
@@ -192,6 +197,8 @@ impl State {
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,
+            began: BTreeMap::new(),
+            lost: BTreeMap::new(),
             retained: None,
         }
     }
@@ -247,6 +254,8 @@ impl State {
             busy_ms: before.busy_ms.clone(),
             unmatched: before.unmatched.clone(),
             outage: before.outage.clone(),
+            began: before.began.clone(),
+            lost: before.lost.clone(),
             retained: before.retained,
             ..self
         }
@@ -594,6 +603,34 @@ impl State {
     #[must_use]
     pub fn boot(&self, id: BootId) -> Option<&Boot> {
         self.boots.get(id)
+    }
+
+    /// Whether each index is what its rows make it, for invariant checks in
+    /// simulation; the name of one that is not.
+    pub fn check_indexes(&self) -> Result<(), &'static str> {
+        let debug = |index: &dyn core::fmt::Debug| alloc::format!("{index:?}");
+        let (jobs, boots) = (&self.jobs, &self.boots);
+        let (sleds, outbox) = (&self.sleds, &self.outbox);
+        let pairs = [
+            (
+                "jobs",
+                debug(&jobs.index().derived()),
+                debug(&jobs.index_anew().derived()),
+            ),
+            (
+                "boots",
+                debug(&boots.index().derived()),
+                debug(&boots.index_anew().derived()),
+            ),
+            (
+                "sleds",
+                debug(&sleds.index().derived()),
+                debug(&sleds.index_anew().derived()),
+            ),
+            ("outbox", debug(outbox.index()), debug(&outbox.index_anew())),
+        ];
+        let wrong = pairs.iter().find(|(_, is, should)| is != should);
+        wrong.map_or(Ok(()), |(name, _, _)| Err(*name))
     }
 
     /// How many receipts there are, and the chain hash of the last.

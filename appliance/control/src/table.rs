@@ -120,6 +120,18 @@ impl<K: Ord + Copy, V, X: Index<K, V>> Table<K, V, X> {
         &mut self.index
     }
 
+    /// The index that follows from the rows as they are.
+    pub(crate) fn index_anew(&self) -> X
+    where
+        X: Default,
+    {
+        let mut index = X::default();
+        for (key, row) in &self.rows {
+            index.add(*key, X::entry(row));
+        }
+        index
+    }
+
     pub(crate) fn has_changes(&self) -> bool {
         !self.changed.is_empty()
     }

@@ -44,9 +44,15 @@ fn told(bench: &mut Bench, boot: BootId, message: AgentMessage) -> Instruction {
     }
 }
 
+/// GitHub ended the job after it had run there for a minute.
 fn conclude(bench: &mut Bench, word: &str) {
+    conclude_after(bench, word, MINUTE);
+}
+
+fn conclude_after(bench: &mut Bench, word: &str, ran_ms: u64) {
     bench.deliver_as(1, JobAction::Completed, RUNNER, |report| {
         report.conclusion = Some(word.into());
+        report.ran_ms = Some(ran_ms);
     });
 }
 
@@ -180,7 +186,7 @@ fn a_job_that_its_sled_failed_is_run_again() {
     running(&mut bench);
     lose_power(&mut bench);
     assert!(!rerun(&bench), "GitHub has not ended it yet");
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 11 * MINUTE);
     let (_, effect) = bench.effect("rerun-job").expect("it is run again");
     let Effect::RerunJob { job, .. } = effect else {
         panic!("{effect:?}")
@@ -200,14 +206,14 @@ fn nothing_else_is_run_again() {
     let mut bench = Bench::new();
     running(&mut bench);
     lose_power(&mut bench);
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 11 * MINUTE);
     assert!(!rerun(&bench));
     // It ended by itself, with whatever conclusion.
     for word in ["failure", "success", "cancelled"] {
         let mut bench = with_reruns(3);
         let boot = running(&mut bench);
         finish(&mut bench, boot, RunExit::Code(0));
-        conclude(&mut bench, word);
+        conclude_after(&mut bench, word, 11 * MINUTE);
         assert!(!rerun(&bench), "{word}");
     }
     // It was cancelled or did well before its sled was lost.
@@ -215,14 +221,27 @@ fn nothing_else_is_run_again() {
         let mut bench = with_reruns(3);
         running(&mut bench);
         lose_power(&mut bench);
-        conclude(&mut bench, word);
+        conclude_after(&mut bench, word, 11 * MINUTE);
         assert!(!rerun(&bench), "{word}");
     }
-    // It failed, and its sled was lost after that.
+    // It failed, and its sled was lost after that, however late we hear of it.
     let mut bench = with_reruns(3);
     running(&mut bench);
     conclude(&mut bench, "failure");
     lose_power(&mut bench);
+    assert!(!rerun(&bench));
+    let mut bench = with_reruns(3);
+    running(&mut bench);
+    lose_power(&mut bench);
+    bench.now += 60 * MINUTE;
+    conclude(&mut bench, "failure");
+    assert!(!rerun(&bench));
+    // Nobody here knows how long its agent lived.
+    let mut bench = with_reruns(3);
+    running(&mut bench);
+    bench.step(Event::Started);
+    lose_power(&mut bench);
+    conclude_after(&mut bench, "failure", 11 * MINUTE);
     assert!(!rerun(&bench));
     // It took too long.
     let mut bench = with_reruns(3);
@@ -241,14 +260,14 @@ fn nothing_else_is_run_again() {
         }
     }
     assert_ne!(bench.stage(boot), BootStage::Running);
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 6 * 60 * MINUTE);
     assert!(!rerun(&bench));
     // It had its reruns.
     let mut bench = with_reruns(2);
     bench.deliver_as(1, JobAction::Queued, None, |report| report.run_attempt = 3);
     running(&mut bench);
     lose_power(&mut bench);
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 11 * MINUTE);
     assert!(!rerun(&bench));
 }
 
@@ -258,7 +277,7 @@ fn github_gives_up_a_silent_sled_before_we_do() {
     let boot = running(&mut bench);
     // Its agent spoke last at the acceptance; GitHub ends the job in between.
     tick_to(&mut bench, 12 * MINUTE);
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 12 * MINUTE);
     assert!(!rerun(&bench), "it is not known to be lost");
     tick_to(&mut bench, 6 * MINUTE);
     assert!(!matches!(bench.stage(boot), BootStage::Running));
@@ -270,7 +289,7 @@ fn a_newer_attempt_ends_the_asking() {
     let mut bench = with_reruns(1);
     running(&mut bench);
     lose_power(&mut bench);
-    conclude(&mut bench, "failure");
+    conclude_after(&mut bench, "failure", 12 * MINUTE);
     assert!(rerun(&bench));
     // The answer to our request was lost; its job comes all the same.
     bench.deliver_as(2, JobAction::Queued, None, |report| report.run_attempt = 2);

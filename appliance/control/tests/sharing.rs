@@ -116,6 +116,7 @@ impl Rack {
             labels: Labels::new(labels.iter().copied()),
             group: None,
             public: false,
+            ran_ms: None,
             runner: None,
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
         };

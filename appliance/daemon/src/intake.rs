@@ -139,6 +139,10 @@ pub(crate) fn job_report(job: &JobPayload) -> JobReport {
         labels: Labels::new(job.labels.iter().map(String::as_str)),
         group: job.runner_group_name.as_deref().map(Into::into),
         public: !job.private,
+        ran_ms: job
+            .started_at_ms
+            .zip(job.completed_at_ms)
+            .map(|(started, ended)| ended.saturating_sub(started)),
         runner,
         conclusion: job.conclusion.as_deref().map(Into::into),
     }

@@ -91,6 +91,7 @@ fn queued(number: u64) -> Event {
         labels: Labels::new(["linux"]),
         group: None,
         public: false,
+        ran_ms: None,
         runner: None,
         conclusion: None,
     };

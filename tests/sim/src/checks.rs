@@ -44,6 +44,8 @@ pub(crate) struct Checks {
     /// Everything is compared with the disk once in so many commits.
     whole_each: u64,
     jobs: BTreeMap<JobId, JobState>,
+    /// Numbers of jobs whose rows were removed.
+    left: BTreeSet<u64>,
     ended: BTreeSet<BootId>,
     /// Boots whose agents are listened to.
     heard: BTreeSet<BootId>,
@@ -61,9 +63,6 @@ const SILENCE_MS: u64 = 60_000;
 /// Jobs up to which each commit looks at all of them.
 const FEW_JOBS: usize = 200;
 
-/// Ended jobs that are kept in a world with the shortest history.
-const KEPT_JOBS: usize = 60;
-
 type Checked = Result<(), Violation>;
 
 impl Checks {
@@ -73,6 +72,7 @@ impl Checks {
             commits: 0,
             whole_each: 64 + 4 * sleds,
             jobs: BTreeMap::new(),
+            left: BTreeSet::new(),
             ended: BTreeSet::new(),
             heard: BTreeSet::new(),
             last_receipt: (0, Digest([0; 32])),
@@ -136,6 +136,7 @@ impl Checks {
         for gone in changes.iter().filter(|row| row.value.is_none()) {
             if let (TableId::Jobs, Some(job)) = (gone.table, job_of(&gone.key)) {
                 self.jobs.remove(&job);
+                self.left.insert(job.number);
             }
         }
         if whole || (self.jobs.len() < FEW_JOBS && changed(TableId::Jobs)) {
@@ -155,7 +156,26 @@ impl Checks {
     pub(crate) fn started(&mut self, state: &State, github: &Github) -> Checked {
         claims(state)?;
         self.forward_only(state)?;
-        acknowledged(state, github)
+        self.acknowledged(state, github)
+    }
+
+    /// `acknowledged-is-kept`. A job that is over may have left by its number or
+    /// its age.
+    ///
+    /// # Errors
+    /// When a job that was acknowledged is forgotten.
+    pub(crate) fn acknowledged(&self, state: &State, github: &Github) -> Checked {
+        let known: BTreeSet<u64> = state.jobs().map(|(id, _)| id.number).collect();
+        for job in github.jobs.values() {
+            let left = job.progress == Progress::Completed && self.left.contains(&job.number);
+            if job.acknowledged && !left && !known.contains(&job.number) {
+                return Err(broken(
+                    "acknowledged-is-kept",
+                    format!("job {} was acknowledged and is forgotten", job.number),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn forward_only(&mut self, state: &State) -> Checked {
@@ -338,22 +358,6 @@ fn reasons(state: &State) -> Checked {
             return Err(broken(
                 "quarantine-has-reason",
                 format!("sled {} is withheld and nobody is told why", sled.name),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// `acknowledged-is-kept`. A job that is over may have left by its age.
-pub(crate) fn acknowledged(state: &State, github: &Github) -> Checked {
-    let known: BTreeSet<u64> = state.jobs().map(|(id, _)| id.number).collect();
-    for job in github.jobs.values() {
-        let old = github.aged || github.jobs.len() > KEPT_JOBS;
-        let may_leave = job.progress == Progress::Completed && old;
-        if job.acknowledged && !may_leave && !known.contains(&job.number) {
-            return Err(broken(
-                "acknowledged-is-kept",
-                format!("job {} was acknowledged and is forgotten", job.number),
             ));
         }
     }

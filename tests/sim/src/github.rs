@@ -45,6 +45,10 @@ pub(crate) struct Job {
     pub(crate) runner: Option<(RunnerId, String)>,
     /// How it ended.
     pub(crate) conclusion: Option<&'static str>,
+    /// When a runner took it.
+    pub(crate) started_at: Option<u64>,
+    /// When it ended.
+    pub(crate) ended_at: Option<u64>,
     /// Its delivery of `queued` was answered with 200.
     pub(crate) acknowledged: bool,
 }
@@ -94,8 +98,6 @@ pub(crate) struct Github {
     pub(crate) limited_until: u64,
     /// It answers nothing and sends nothing until then.
     pub(crate) down_until: u64,
-    /// The appliance's clock jumped so far that what ended seems to be old.
-    pub(crate) aged: bool,
     queued: BTreeSet<u64>,
     runs: u64,
     next_id: BTreeMap<Scope, u64>,
@@ -146,6 +148,8 @@ impl Github {
                 progress: Progress::Queued,
                 runner: None,
                 conclusion: None,
+                started_at: None,
+                ended_at: None,
                 acknowledged: false,
             },
         );
@@ -168,10 +172,11 @@ impl Github {
     }
 
     /// A runner has the job now.
-    pub(crate) fn assign(&mut self, number: u64, runner: (RunnerId, String)) {
+    pub(crate) fn assign(&mut self, now: u64, number: u64, runner: (RunnerId, String)) {
         if let Some(job) = self.jobs.get_mut(&number) {
             job.progress = Progress::Running;
             job.runner = Some(runner);
+            job.started_at = Some(now);
             self.queued.remove(&number);
         }
     }
@@ -260,7 +265,7 @@ impl Github {
     }
 
     /// Ends a job and removes the ephemeral runner that had it.
-    pub(crate) fn complete(&mut self, number: u64, conclusion: &'static str) -> bool {
+    pub(crate) fn complete(&mut self, now: u64, number: u64, conclusion: &'static str) -> bool {
         let Some(job) = self.jobs.get_mut(&number) else {
             return false;
         };
@@ -270,6 +275,7 @@ impl Github {
         job.progress = Progress::Completed;
         self.queued.remove(&number);
         job.conclusion = Some(conclusion);
+        job.ended_at = Some(now);
         self.runners.retain(|_, runner| runner.job != Some(number));
         true
     }
@@ -293,6 +299,10 @@ impl Github {
             labels: job.labels.clone(),
             group: None,
             public: false,
+            ran_ms: job
+                .started_at
+                .zip(job.ended_at)
+                .map(|(started, ended)| ended - started),
             runner: job
                 .runner
                 .as_ref()

@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 
 use messages::{BootId, CircuitId, Millis, PoolId, RunnerId, TicketToken};
 
-use super::{count_down, count_up};
+use super::{count_down, count_up, toggle};
 use crate::{
     boots::progress,
     rows::{Boot, BootStage},
@@ -80,6 +80,42 @@ impl BootIndex {
     fn add_deadline(&mut self, id: BootId, deadline: Millis, work: &Work) {
         if deadline.0 != u64::MAX && work.ended_at.is_none() {
             self.deadlines.insert((deadline, id));
+        }
+    }
+
+    fn begin_starting(&mut self, work: &Work) {
+        if let Some(circuit) = work.starting {
+            count_up(&mut self.starting, circuit);
+        }
+    }
+
+    fn stop_starting(&mut self, work: &Work) {
+        if let Some(circuit) = work.starting {
+            count_down(&mut self.starting, &circuit);
+        }
+    }
+
+    fn begin_using(&mut self, work: &Work) {
+        if let Some(share) = work.share() {
+            self.reshared.insert(share.clone());
+            count_up(&mut self.usage, share);
+        }
+    }
+
+    fn stop_using(&mut self, work: &Work) {
+        if let Some(share) = work.share() {
+            count_down(&mut self.usage, &share);
+            self.reshared.insert(share);
+        }
+    }
+
+    /// What follows from the rows, without what it noted on the way.
+    pub(crate) fn derived(&self) -> Self {
+        Self {
+            dirty: BTreeSet::new(),
+            reshared: BTreeSet::new(),
+            mint_due: false,
+            ..self.clone()
         }
     }
 
@@ -197,13 +233,8 @@ impl Index<BootId, Boot> for BootIndex {
             self.to_mint.insert(id);
             self.mint_due = true;
         }
-        if let Some(circuit) = work.starting {
-            count_up(&mut self.starting, circuit);
-        }
-        if let Some(share) = work.share() {
-            self.reshared.insert(share.clone());
-            count_up(&mut self.usage, share);
-        }
+        self.begin_starting(&work);
+        self.begin_using(&work);
     }
 
     fn remove(&mut self, id: BootId, BootEntry { deadline, work }: BootEntry) {
@@ -229,22 +260,59 @@ impl Index<BootId, Boot> for BootIndex {
         if work.to_mint {
             self.to_mint.remove(&id);
         }
-        if let Some(circuit) = work.starting {
-            count_down(&mut self.starting, &circuit);
-        }
-        if let Some(share) = work.share() {
-            count_down(&mut self.usage, &share);
-            self.reshared.insert(share);
-        }
+        self.stop_starting(&work);
+        self.stop_using(&work);
     }
 
+    /// Only what differs: most changes are of a stage, and leave most of the
+    /// index as it is.
     fn change(&mut self, id: BootId, before: BootEntry, after: BootEntry) {
-        if before.work == after.work {
-            self.deadlines.remove(&(before.deadline, id));
-            self.add_deadline(id, after.deadline, &after.work);
-        } else {
+        let (was, is) = (&before.work, &after.work);
+        let same_place =
+            was.ticket == is.ticket && was.pool == is.pool && was.ended_at == is.ended_at;
+        if !same_place || is.ended_at.is_some() {
             self.remove(id, before);
             self.add(id, after);
+            return;
+        }
+        if before.deadline != after.deadline {
+            self.deadlines.remove(&(before.deadline, id));
+            self.add_deadline(id, after.deadline, is);
+        }
+        if was == is {
+            return;
+        }
+        self.dirty.insert(is.pool);
+        if was.runner != is.runner {
+            self.runners.extend(is.runner.map(|runner| (runner, id)));
+            if let Some(runner) = was.runner {
+                self.runners.remove(&(runner, id));
+            }
+        }
+        if was.running != is.running {
+            toggle(&mut self.running, id, is.running);
+        }
+        if (was.idle, was.progress) != (is.idle, is.progress) {
+            let place = |work: &Work| (work.pool, work.progress, Reverse(id));
+            toggle(&mut self.idle, place(was), false);
+            toggle(&mut self.idle, place(is), is.idle);
+        }
+        if (was.spare, was.progress) != (is.spare, is.progress) {
+            let place = |work: &Work| (work.pool, work.progress, id);
+            toggle(&mut self.spare, place(was), false);
+            toggle(&mut self.spare, place(is), is.spare);
+        }
+        if was.to_mint != is.to_mint {
+            toggle(&mut self.to_mint, id, is.to_mint);
+            self.mint_due |= is.to_mint;
+        }
+        if was.starting != is.starting {
+            self.stop_starting(was);
+            self.begin_starting(is);
+        }
+        if was.repository != is.repository {
+            self.stop_using(was);
+            self.begin_using(is);
         }
     }
 }

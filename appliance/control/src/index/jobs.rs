@@ -160,6 +160,59 @@ pub(crate) enum JobEntry {
     Other,
 }
 
+impl JobIndex {
+    fn put_unserved(
+        &mut self,
+        id: JobId,
+        pool: PoolId,
+        since: Millis,
+        repository: Option<Arc<str>>,
+    ) {
+        self.dirty.insert(pool);
+        let (Some(repository), Some(queue)) = (repository, self.pools.get_mut(&pool)) else {
+            return;
+        };
+        queue.unserved += 1;
+        if queue.change(&repository, |queue| {
+            queue.unserved.insert((since, id));
+        }) {
+            self.reshared.insert((pool, repository));
+        }
+    }
+
+    fn take_unserved(
+        &mut self,
+        id: JobId,
+        pool: PoolId,
+        since: Millis,
+        repository: Option<Arc<str>>,
+    ) {
+        self.dirty.insert(pool);
+        let (Some(repository), Some(queue)) = (repository, self.pools.get_mut(&pool)) else {
+            return;
+        };
+        queue.unserved -= 1;
+        queue.change(&repository, |queue| {
+            queue.unserved.remove(&(since, id));
+        });
+    }
+
+    /// What follows from the rows, without what it noted on the way and what it
+    /// was told of shares.
+    pub(crate) fn derived(&self) -> Self {
+        let mut derived = self.clone();
+        derived.dirty.clear();
+        derived.reshared.clear();
+        for queue in derived.pools.values_mut() {
+            queue.turns.clear();
+            for repository in queue.repositories.values_mut() {
+                repository.turn.share = 0;
+            }
+        }
+        derived
+    }
+}
+
 impl Index<JobId, Job> for JobIndex {
     type Entry = JobEntry;
 
@@ -188,17 +241,8 @@ impl Index<JobId, Job> for JobIndex {
                 unserved,
             } => {
                 self.queued += 1;
-                self.dirty.insert(pool);
-                let queue = self.pools.entry(pool).or_default();
-                queue.queued += 1;
-                if let Some(repository) = unserved {
-                    queue.unserved += 1;
-                    if queue.change(&repository, |queue| {
-                        queue.unserved.insert((since, id));
-                    }) {
-                        self.reshared.insert((pool, repository));
-                    }
-                }
+                self.pools.entry(pool).or_default().queued += 1;
+                self.put_unserved(id, pool, since, unserved);
             }
             JobEntry::Ended(at) => {
                 self.ended.insert((at, id));
@@ -215,17 +259,11 @@ impl Index<JobId, Job> for JobIndex {
                 unserved,
             } => {
                 self.queued -= 1;
-                self.dirty.insert(pool);
+                self.take_unserved(id, pool, since, unserved);
                 let Some(queue) = self.pools.get_mut(&pool) else {
                     return;
                 };
                 queue.queued -= 1;
-                if let Some(repository) = unserved {
-                    queue.unserved -= 1;
-                    queue.change(&repository, |queue| {
-                        queue.unserved.remove(&(since, id));
-                    });
-                }
                 if queue.queued == 0 {
                     self.pools.remove(&pool);
                 }
@@ -234,6 +272,31 @@ impl Index<JobId, Job> for JobIndex {
                 self.ended.remove(&(at, id));
             }
             JobEntry::Other => {}
+        }
+    }
+
+    /// A job that goes on waiting is only served now, or not any more.
+    fn change(&mut self, id: JobId, before: JobEntry, after: JobEntry) {
+        match (before, after) {
+            (
+                JobEntry::Queued {
+                    pool: was,
+                    since,
+                    unserved: before,
+                },
+                JobEntry::Queued {
+                    pool,
+                    since: same,
+                    unserved: after,
+                },
+            ) if was == pool && since == same => {
+                self.take_unserved(id, pool, since, before);
+                self.put_unserved(id, pool, since, after);
+            }
+            (before, after) => {
+                self.remove(id, before);
+                self.add(id, after);
+            }
         }
     }
 }

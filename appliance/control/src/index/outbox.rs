@@ -62,4 +62,13 @@ impl Index<EffectId, Pending> for OutboxIndex {
         self.due.remove(&(due, id));
         self.subjects.remove(&(subject, id));
     }
+
+    fn change(&mut self, id: EffectId, before: Self::Entry, after: Self::Entry) {
+        self.due.remove(&(before.0, id));
+        self.due.insert((after.0, id));
+        if before.1 != after.1 {
+            self.subjects.remove(&(before.1, id));
+            self.subjects.insert((after.1, id));
+        }
+    }
 }

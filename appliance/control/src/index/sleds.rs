@@ -101,6 +101,60 @@ impl SledEntry {
     }
 }
 
+impl SledIndex {
+    fn put_free(&mut self, id: SledId, sled: &SledEntry) {
+        let Some(free) = sled.free(id) else { return };
+        for pool in sled.pools.iter() {
+            let set = self.free.entry((*pool, sled.circuit)).or_default();
+            set.insert(free);
+            count_up(&mut self.free_for, *pool);
+        }
+    }
+
+    fn take_free(&mut self, id: SledId, sled: &SledEntry) {
+        let Some(free) = sled.free(id) else { return };
+        for pool in sled.pools.iter() {
+            let key = (*pool, sled.circuit);
+            if let Some(set) = self.free.get_mut(&key) {
+                set.remove(&free);
+                if set.is_empty() {
+                    self.free.remove(&key);
+                }
+            }
+            count_down(&mut self.free_for, pool);
+        }
+    }
+
+    /// Whether it is off, and what it draws otherwise.
+    fn put_power(&mut self, id: SledId, sled: &SledEntry) {
+        if let Some(since) = sled.off_since {
+            self.off_since.insert((since, id));
+        }
+        if let Some((circuit, watts)) = sled.draws() {
+            *self.drawn.entry(circuit).or_insert(0) += watts;
+        }
+    }
+
+    fn take_power(&mut self, id: SledId, sled: &SledEntry) {
+        if let Some(since) = sled.off_since {
+            self.off_since.remove(&(since, id));
+        }
+        if let Some((circuit, watts)) = sled.draws()
+            && let Some(drawn) = self.drawn.get_mut(&circuit)
+        {
+            *drawn -= watts;
+        }
+    }
+
+    /// What follows from the rows, without what it noted on the way.
+    pub(crate) fn derived(&self) -> Self {
+        let mut derived = self.clone();
+        derived.dirty.clear();
+        derived.drawn.retain(|_, watts| *watts > 0);
+        derived
+    }
+}
+
 impl Index<SledId, Sled> for SledIndex {
     type Entry = SledEntry;
 
@@ -132,18 +186,9 @@ impl Index<SledId, Sled> for SledIndex {
             if sled.in_service {
                 count_up(&mut self.in_service, *pool);
             }
-            if let Some(free) = sled.free(id) {
-                let set = self.free.entry((*pool, sled.circuit)).or_default();
-                set.insert(free);
-                count_up(&mut self.free_for, *pool);
-            }
         }
-        if let Some(since) = sled.off_since {
-            self.off_since.insert((since, id));
-        }
-        if let Some((circuit, watts)) = sled.draws() {
-            *self.drawn.entry(circuit).or_insert(0) += watts;
-        }
+        self.put_free(id, &sled);
+        self.put_power(id, &sled);
         self.names.insert(sled.name, id);
     }
 
@@ -156,24 +201,27 @@ impl Index<SledId, Sled> for SledIndex {
             if sled.in_service {
                 count_down(&mut self.in_service, pool);
             }
-            if let Some(free) = sled.free(id) {
-                let key = (*pool, sled.circuit);
-                if let Some(set) = self.free.get_mut(&key) {
-                    set.remove(&free);
-                    if set.is_empty() {
-                        self.free.remove(&key);
-                    }
-                }
-                count_down(&mut self.free_for, pool);
-            }
         }
-        if let Some(since) = sled.off_since {
-            self.off_since.remove(&(since, id));
+        self.take_free(id, &sled);
+        self.take_power(id, &sled);
+    }
+
+    /// Only what differs: most changes are of power alone.
+    fn change(&mut self, id: SledId, before: SledEntry, after: SledEntry) {
+        let same_place = before.name == after.name
+            && before.mac == after.mac
+            && before.pools == after.pools
+            && before.retired == after.retired
+            && before.in_service == after.in_service;
+        if !same_place {
+            self.remove(id, before);
+            self.add(id, after);
+            return;
         }
-        if let Some((circuit, watts)) = sled.draws()
-            && let Some(drawn) = self.drawn.get_mut(&circuit)
-        {
-            *drawn -= watts;
-        }
+        self.dirty.extend(after.pools.iter());
+        self.take_free(id, &before);
+        self.put_free(id, &after);
+        self.take_power(id, &before);
+        self.put_power(id, &after);
     }
 }

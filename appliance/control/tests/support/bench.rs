@@ -141,6 +141,7 @@ impl Bench {
             labels: Labels::new(["linux"]),
             group: None,
             public: false,
+            ran_ms: None,
             runner: runner.map(|id| (id, "".into())),
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
         };

@@ -19,6 +19,8 @@ fn shown(state: &State, now: messages::Millis) -> control::StatusView {
 
 /// `load-equals-live`: what is on disk stands for what is in memory.
 pub(crate) fn round_trip(engine: &Engine, live: &State) -> Checked {
+    live.check_indexes()
+        .map_err(|table| broken("load-equals-live", format!("the index of {table}")))?;
     let loaded = engine
         .load()
         .map_err(|error| broken("load-equals-live", error))?;

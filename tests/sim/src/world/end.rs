@@ -105,7 +105,7 @@ impl World {
         };
         checks::round_trip(&self.engine, state)?;
         checks::chain_on_disk(&self.engine, state.receipt_head().0)?;
-        checks::acknowledged(state, &self.github)?;
+        self.checks.acknowledged(state, &self.github)?;
         let expected = 4 * self.open_at_calm + 4 * self.machines.len() as u64 + 8;
         if self.edges_in_calm > expected {
             return Err(broken(

@@ -49,7 +49,7 @@ impl World {
     }
 
     fn assign(&mut self, number: u64, runner: (messages::RunnerId, String)) {
-        self.github.assign(number, runner);
+        self.github.assign(self.now, number, runner);
         self.note_wait(number);
         self.announce(number);
     }
@@ -106,7 +106,7 @@ impl World {
 
     /// A job ends at GitHub.
     pub(super) fn complete(&mut self, number: u64, conclusion: &'static str) -> Step {
-        if self.github.complete(number, conclusion) {
+        if self.github.complete(self.now, number, conclusion) {
             self.note(|| format!("GitHub: job {number} ends: {conclusion}"));
             self.announce(number);
         }

@@ -198,7 +198,6 @@ impl World {
     /// battery behind it, or it was set wrongly.
     fn set_clock(&mut self) {
         let far = self.faults.strike(Fault::ClockFar);
-        let before = self.skew;
         if let Some(mut dice) = self.faults.strike(Fault::Clock) {
             self.skew = wrong_by(&mut dice);
         } else if let Some(mut dice) = far {
@@ -207,7 +206,6 @@ impl World {
             self.skew = 0;
         }
         let skew = self.skew;
-        self.github.aged |= skew.abs_diff(before) > HISTORY;
         self.note(|| format!("its clock is wrong by {skew} ms"));
     }
 
@@ -385,9 +383,6 @@ impl World {
 const PAUSE: u64 = 200;
 
 const HOUR: u64 = 60 * MINUTE;
-
-/// A clock that jumps by more than this makes history too old to be kept.
-const HISTORY: u64 = 60 * 24 * HOUR;
 
 /// By how many milliseconds a clock is wrong that somebody set or that ran by
 /// itself for long. Two of them differ by less than the memory of deliveries.

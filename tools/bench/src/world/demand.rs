@@ -57,6 +57,7 @@ pub(crate) trait Demand {
             labels: self.labels(facts.pool).clone(),
             group: None,
             public: false,
+            ran_ms: None,
             runner,
             conclusion,
         }
