@@ -1,8 +1,11 @@
 //! `musher github …` as a person or a script runs it.
 
 use std::process::Output;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 
 use super::stage::{Stage, jit, org};
 
@@ -125,6 +128,64 @@ async fn deliveries_are_listed_shown_and_asked_for_again() {
     assert_eq!(stage.hub().state().deliveries.len(), 4);
     let unknown = run(&["redeliver", "7"]).await;
     assert_eq!(unknown.status.code(), Some(1));
+}
+
+/// The first line that a proxy hears from `musher`, if it is asked at all.
+async fn through_proxy(no_proxy: &str) -> Option<String> {
+    let stage = Stage::start().await;
+    stage.configure_at("https://ghes.invalid/api/v3", super::stage::APP, "app.pem");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heard);
+    let listening = tokio::spawn(async move {
+        // Hangs up on each: that it was asked is all there is to know.
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut line = String::new();
+            let mut stream = BufReader::new(stream);
+            let _ = stream.read_line(&mut line).await;
+            log.lock().unwrap().push(line.trim_end().to_owned());
+            drop(stream);
+        }
+    });
+    let line = [
+        "github",
+        "runners",
+        "list",
+        "--config",
+        "musher.toml",
+        "--scope",
+        "org:octo",
+    ];
+    let variables = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", no_proxy)];
+    let output = stage.musher_with(&line, &variables).await;
+    listening.abort();
+    assert_eq!(output.status.code(), Some(1), "ghes.invalid is nowhere");
+    heard.lock().unwrap().first().cloned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_is_for_what_is_outside() {
+    let connect = "CONNECT ghes.invalid:443 HTTP/1.1".to_owned();
+    assert_eq!(through_proxy("other.invalid").await, Some(connect));
+    assert_eq!(through_proxy("ghes.invalid").await, None);
+
+    // This machine is never asked for through a proxy: nobody listens there.
+    let stage = Stage::start().await;
+    let line = [
+        "github",
+        "groups",
+        "--config",
+        "musher.toml",
+        "--json",
+        "--scope",
+        "org:octo-org",
+    ];
+    let nobody = [
+        ("HTTP_PROXY", "http://127.0.0.1:9"),
+        ("ALL_PROXY", "http://127.0.0.1:9"),
+    ];
+    good(&stage.musher_with(&line, &nobody).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,6 +114,11 @@ impl Stage {
 
     /// Writes the appliance's configuration.
     pub(crate) fn configure(&self, app_id: u64, key: &str) {
+        self.configure_at(&self.hub().urls.api, app_id, key);
+    }
+
+    /// As [`configure`](Self::configure), for a GitHub elsewhere.
+    pub(crate) fn configure_at(&self, api_url: &str, app_id: u64, key: &str) {
         let text = format!(
             r#"
             [server]
@@ -122,21 +127,30 @@ impl Stage {
             state_dir = "state"
             [[github]]
             name = "main"
-            api_url = "{}"
+            api_url = "{api_url}"
             app_id = {app_id}
             private_key_path = "{key}"
             webhook_secret_path = "secret"
             token_path = "classic"
-            "#,
-            self.hub().urls.api
+            "#
         );
         std::fs::write(self.path("musher.toml"), text).unwrap();
     }
 
     /// Runs `musher` beside this runtime.
     pub(crate) async fn musher(&self, arguments: &[&str]) -> Output {
+        self.musher_with(arguments, &[]).await
+    }
+
+    /// As [`musher`](Self::musher), with variables of its environment.
+    pub(crate) async fn musher_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_musher"));
         command.args(arguments).current_dir(self.dir.path());
+        command.envs(variables.iter().copied());
         tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
             .unwrap()
