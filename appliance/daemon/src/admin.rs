@@ -29,8 +29,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+mod power;
+
 use crate::{
     agents::log_path,
+    dispatch::PowerDesk,
     engine::Engine,
     http::{Answer, Connections, Shutdown, answer, json, serve_connection, text},
     keys::ReceiptKey,
@@ -62,6 +65,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Largest body of a command, in bytes.
 const COMMAND_BYTES: usize = 64 * 1024;
+
+/// How long the identify light is lit when nobody says how long, in seconds.
+const IDENTIFY_S: u64 = 15;
 
 /// Where a request came from, and so what it may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +106,10 @@ pub struct Admin {
     pub store: Store,
     /// For their public key.
     pub receipts: Arc<ReceiptKey>,
-    /// Where runner logs are.
+    /// Where runner logs and consoles are.
     pub logs: PathBuf,
+    /// For questions to power drivers.
+    pub desk: PowerDesk,
     /// Address and mask of a network of the sleds' own. Linux takes packets
     /// for any of its addresses on any interface, so binding to the admin
     /// network's address alone does not keep sleds out.
@@ -169,6 +177,20 @@ impl Admin {
             (&Method::GET, ["page.js"]) => answer(StatusCode::OK, "text/javascript", page::SCRIPT),
             (&Method::GET, ["icon.svg"]) => answer(StatusCode::OK, "image/svg+xml", page::ICON),
             (&Method::GET, ["events"]) => self.events(shutdown.clone()),
+            (&Method::GET, ["api", "v1", "power"]) if way == Way::Control => {
+                self.power_sweep().await
+            }
+            (&Method::GET, ["api", "v1", "sleds", name, "power"]) if way == Way::Control => {
+                self.power(name).await
+            }
+            (&Method::GET, ["api", "v1", "sleds", name, "console"]) if way == Way::Control => {
+                let follow = parameter(request.uri().query(), "follow") == Some(1);
+                self.console(name, follow, shutdown.clone()).await
+            }
+            (&Method::POST, ["api", "v1", "sleds", name, "identify"]) if way == Way::Control => {
+                let for_s = parameter(request.uri().query(), "for").unwrap_or(IDENTIFY_S);
+                self.identify(name, for_s).await
+            }
             (&Method::GET, ["api", "v1", rest @ ..]) => {
                 self.look(rest, request.uri().query()).await
             }

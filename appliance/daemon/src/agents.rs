@@ -390,28 +390,35 @@ pub fn log_path(logs: &std::path::Path, boot: BootId) -> PathBuf {
     logs.join(format!("boot-{boot}.log"))
 }
 
+/// What is kept of a boot: the runner's log, and the console's ring.
+const LOG_KINDS: [&str; 3] = ["log", "console", "console.1"];
+
 /// Removes the oldest logs, so that those of many boots never fill the disk
 /// that the database is on. `newest` is about to be written.
 fn forget_old_logs(logs: &std::path::Path, newest: BootId) -> io::Result<()> {
-    let mut kept: BTreeMap<BootId, (PathBuf, u64)> = BTreeMap::new();
+    let mut kept: BTreeMap<BootId, Vec<(PathBuf, u64)>> = BTreeMap::new();
     for entry in std::fs::read_dir(logs)? {
         let entry = entry?;
         let name = entry.file_name();
         let boot = name
             .to_str()
-            .and_then(|name| name.strip_prefix("boot-")?.strip_suffix(".log"))
-            .and_then(|id| id.parse::<BootId>().ok());
+            .and_then(|name| name.strip_prefix("boot-")?.split_once('.'))
+            .filter(|(_, kind)| LOG_KINDS.contains(kind))
+            .and_then(|(id, _)| id.parse::<BootId>().ok());
         if let Some(boot) = boot.filter(|boot| *boot != newest) {
-            kept.insert(boot, (entry.path(), entry.metadata()?.len()));
+            let files = kept.entry(boot).or_default();
+            files.push((entry.path(), entry.metadata()?.len()));
         }
     }
-    let mut bytes: u64 = kept.values().map(|(_, length)| length).sum();
+    let mut bytes: u64 = kept.values().flatten().map(|(_, length)| length).sum();
     while kept.len() >= MAX_LOGS || bytes > MAX_LOG_BYTES {
-        let Some((_, (path, length))) = kept.pop_first() else {
+        let Some((_, files)) = kept.pop_first() else {
             break;
         };
-        std::fs::remove_file(path)?;
-        bytes -= length;
+        for (path, length) in files {
+            std::fs::remove_file(path)?;
+            bytes -= length;
+        }
     }
     Ok(())
 }

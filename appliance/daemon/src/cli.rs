@@ -1,7 +1,11 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 usage or invalid
 //! configuration.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -27,7 +31,7 @@ mod github;
 mod levers;
 mod table;
 
-use levers::{PoolCommand, SledCommand};
+use levers::{PoolCommand, PowerLook, SledAction, SledCommand, Target};
 
 use client::{Client, socket_path};
 
@@ -217,7 +221,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             show(&reach, &format!("/api/v1/jobs?limit={limit}"), table::jobs)
         }
         Command::Sleds { reach } => show(&reach, "/api/v1/sleds", table::sleds),
-        Command::Sled(SledCommand { lever }) => pull(lever.into()),
+        Command::Sled(SledCommand { action }) => sled(action),
         Command::Pools { reach } => show(&reach, "/api/v1/pools", table::pools),
         Command::Pool(PoolCommand { lever }) => pull(lever.into()),
         Command::Job(JobCommand::Explain { id, reach }) => show(
@@ -298,14 +302,56 @@ fn show(reach: &Reach, path: &str, render: fn(&Value) -> String) -> anyhow::Resu
     Ok(())
 }
 
+fn sled(action: SledAction) -> anyhow::Result<()> {
+    match action {
+        SledAction::Lever(lever) => pull(lever.into()),
+        SledAction::Power(PowerLook::Status(Target { name, reach })) => show(
+            &reach,
+            &format!("/api/v1/sleds/{name}/power"),
+            table::power_of_one,
+        ),
+        SledAction::Power(PowerLook::Sweep { reach }) => {
+            show(&reach, "/api/v1/power", table::power)
+        }
+        SledAction::Identify {
+            for_s,
+            target: Target { name, reach },
+        } => {
+            let path = format!("/api/v1/sleds/{name}/identify?for={for_s}");
+            done(&reach, &client(&reach)?.post(&path, String::new())?);
+            Ok(())
+        }
+        SledAction::Console {
+            follow,
+            target: Target { name, reach },
+        } => {
+            let follow = u8::from(follow);
+            let path = format!("/api/v1/sleds/{name}/console?follow={follow}");
+            let mut out = std::io::stdout().lock();
+            let tame = out.is_terminal();
+            client(&reach)?.follow(&path, |bytes| {
+                match tame {
+                    true => out.write_all(&table::tame(bytes))?,
+                    false => out.write_all(bytes)?,
+                }
+                out.flush()
+            })
+        }
+    }
+}
+
 fn pull((lever, reach): (Lever, Reach)) -> anyhow::Result<()> {
     let value = client(&reach)?.post("/api/v1/levers", serde_json::to_string(&lever)?)?;
+    done(&reach, &value);
+    Ok(())
+}
+
+fn done(reach: &Reach, value: &Value) {
     if reach.json {
         println!("{value}");
     } else {
         println!("done");
     }
-    Ok(())
 }
 
 /// Every receipt that the appliance keeps.

@@ -3,28 +3,42 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use control::{Effect, Event, GithubFailure, JobAnswer, Outcome, PowerFailure, PoweredOn, Scope};
+use control::{Effect, GithubFailure, JobAnswer, Outcome, PowerFailure, Scope};
 use messages::{
     BootId, EffectId, Generation, HubId, JobId, RunnerId, Secret, SignedReceipt, SledId,
 };
 use protocols::rmcp::Firmware;
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     agents::Wakers,
+    console,
     engine::{Clock, Dispatch, Engine, report},
     github::{DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, JitRequest},
     intake::job_report,
     keys::ReceiptKey,
-    power::{Checked, Driver, PowerError, PowerErrorKind, PowerReading, Switched},
+    power::{Driver, PowerError, PowerErrorKind, PowerReading},
     vault::Vault,
 };
+
+mod desk;
+mod work;
+
+pub use desk::{DeskError, PowerDesk};
+use work::Work;
+
+/// Questions that may wait for one sled's driver.
+const ERRANDS: usize = 4;
 
 /// Commands that may wait for one sled's driver.
 const POWER_QUEUE: usize = 16;
@@ -36,6 +50,7 @@ const WORK_FOLDER: &str = "_work";
 pub struct Dispatcher {
     shared: Arc<Shared>,
     drivers: BTreeMap<SledId, PowerQueue>,
+    desk: PowerDesk,
     runtime: Handle,
 }
 
@@ -60,6 +75,7 @@ struct Shared {
 enum PowerCommand {
     On {
         id: EffectId,
+        boot: BootId,
         generation: Generation,
     },
     Off {
@@ -87,6 +103,8 @@ pub struct DispatchConfig {
     pub hubs: BTreeMap<HubId, GithubClient>,
     /// Power drivers by sled.
     pub drivers: Vec<(SledId, Driver)>,
+    /// Where consoles are recorded.
+    pub logs: PathBuf,
 }
 
 impl DispatchConfig {
@@ -102,18 +120,33 @@ impl DispatchConfig {
             hubs: self.hubs,
             groups: Mutex::default(),
         });
-        let mut drivers = BTreeMap::new();
+        let (mut drivers, mut desk) = (BTreeMap::new(), PowerDesk::default());
         for (sled, driver) in self.drivers {
             let (commands, incoming) = mpsc::channel(POWER_QUEUE);
             let reads = Arc::new(AtomicBool::new(false));
+            let (errands, asked) = mpsc::channel(ERRANDS);
+            let (boot, boots) = watch::channel(None);
             let queue = PowerQueue {
                 commands,
                 reads: Arc::clone(&reads),
             };
             drivers.insert(sled, queue);
-            tokio::spawn(drive(Arc::clone(&shared), sled, driver, incoming, reads));
+            desk.add(sled, errands);
+            if let Some(source) = driver.console_source() {
+                let name = source.sled();
+                tokio::spawn(console::record(name, source, self.logs.clone(), boots));
+            }
+            let work = Work {
+                sled,
+                commands: incoming,
+                asked,
+                reads,
+                boot,
+            };
+            tokio::spawn(work.drive(Arc::clone(&shared), driver));
         }
         Dispatcher {
+            desk,
             shared,
             drivers,
             runtime: Handle::current(),
@@ -126,12 +159,15 @@ impl Dispatch for Dispatcher {
         tracing::debug!(effect = effect.name(), id = id.0, "begin");
         match effect {
             Effect::PowerOn {
-                sled, generation, ..
+                sled,
+                boot,
+                generation,
             } => {
                 self.power(
                     *sled,
                     PowerCommand::On {
                         id,
+                        boot: *boot,
                         generation: *generation,
                     },
                 );
@@ -226,6 +262,12 @@ impl Dispatch for Dispatcher {
 }
 
 impl Dispatcher {
+    /// The way for people's questions to drivers.
+    #[must_use]
+    pub fn desk(&self) -> PowerDesk {
+        self.desk.clone()
+    }
+
     fn spawn_report(&self, id: EffectId, outcome: impl Future<Output = Outcome> + Send + 'static) {
         let engine = self.shared.engine.clone();
         self.runtime
@@ -269,82 +311,6 @@ impl Dispatcher {
     }
 }
 
-/// One sled's driver: commands and readings strictly in order.
-async fn drive(
-    shared: Arc<Shared>,
-    sled: SledId,
-    driver: Driver,
-    mut commands: mpsc::Receiver<PowerCommand>,
-    reads: Arc<AtomicBool>,
-) {
-    let mut driver = Checked::new(driver);
-    let mut newest = Generation(0);
-    while let Some(command) = commands.recv().await {
-        match command {
-            PowerCommand::Read { generation } => {
-                reads.store(false, Ordering::Release);
-                let result = driver.read().await.map(reading).map_err(power_failure);
-                let event = Event::PowerRead {
-                    sled,
-                    generation,
-                    result,
-                };
-                drop(shared.engine.submit(event).await);
-            }
-            PowerCommand::On { id, generation } => {
-                newest = newest.max(generation);
-                let wanted = shared.is_wanted(sled, id, generation, newest).await;
-                let outcome = if wanted {
-                    driver.means().claim(generation.0);
-                    let firmware = shared.firmware(sled).await;
-                    let done = turn_on(&mut driver, &shared.clock, firmware).await;
-                    Outcome::PoweredOn(done.map_err(power_failure))
-                } else {
-                    Outcome::Stale
-                };
-                report(&shared.engine, id, outcome).await;
-            }
-            PowerCommand::Off { id, generation } => {
-                newest = newest.max(generation);
-                let wanted = shared.is_wanted(sled, id, generation, newest).await;
-                let outcome = if wanted {
-                    driver.means().claim(generation.0);
-                    let done = driver.power_off().await;
-                    Outcome::PoweredOff(done.map(drop).map_err(power_failure))
-                } else {
-                    Outcome::Stale
-                };
-                report(&shared.engine, id, outcome).await;
-            }
-        }
-    }
-    driver.means().close().await;
-}
-
-/// Sets network boot while the sled is off, then turns it on. A sled that is
-/// on already is left as it is: nothing would be forced any more.
-async fn turn_on(
-    driver: &mut Checked,
-    clock: &Clock,
-    firmware: Firmware,
-) -> Result<PoweredOn, PowerError> {
-    if driver.read().await? == PowerReading::On {
-        return Ok(PoweredOn {
-            at: clock.now(),
-            edge: false,
-            override_confirmed: false,
-        });
-    }
-    let boot_override = driver.means().set_boot_pxe(firmware).await?;
-    let at = clock.now();
-    let switched = driver.power_on().await?;
-    Ok(PoweredOn {
-        at,
-        edge: switched == Switched::Commanded,
-        override_confirmed: boot_override.confirmed,
-    })
-}
-
 const fn reading(reading: PowerReading) -> control::PowerReading {
     match reading {
         PowerReading::On => control::PowerReading::On,
@@ -381,6 +347,18 @@ impl Shared {
             })
             .await;
         generation >= newest && current.unwrap_or(false)
+    }
+
+    /// The boot that the sled is on for, after a restart of ours.
+    async fn live_boot(&self, sled: SledId) -> Option<BootId> {
+        let known = self.engine.query(move |state, now| {
+            let name = state.sled_name(sled)?.to_owned();
+            let sleds = state.status(now, 0).sleds;
+            let view = sleds.into_iter().find(|view| view.name == name)?;
+            let boot = view.boot.filter(|boot| boot.outcome.is_none())?;
+            Some(boot.id)
+        });
+        known.await.ok().flatten()
     }
 
     /// The firmware that the sled's agent reported last.

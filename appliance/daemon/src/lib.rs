@@ -14,6 +14,7 @@
 //! | [`power`] | turns sleds on and off | assumes a state |
 //! | [`netboot`] | serves DHCP, TFTP, boot files | says who may boot |
 //! | [`agents`] | speaks with agents over pinned TLS | tells them what to do on its own |
+//! | [`console`] | records what sleds say on their serial lines | writes a secret down |
 //! | [`admin`], [`page`] | shows people what is going on | changes anything |
 //! | [`dispatch`] | carries out effects | chooses them |
 #![deny(missing_docs)]
@@ -23,6 +24,7 @@ pub mod agents;
 pub mod boot_authority;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod delivery_log;
 pub mod dispatch;
 pub mod doctor;

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use command::{CommandConfig, CommandDriver};
 pub use error::{PowerError, PowerErrorKind, Target};
 pub use facts::{BmcFacts, Drift};
-pub use ipmi::{HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
+pub use ipmi::{ConsoleSource, HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
 pub use manage::Watts;
 use protocols::rmcp::Firmware;
 pub use redfish::{RedfishClient, RedfishConfig, RedfishFault};

@@ -115,8 +115,11 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         receipts: Arc::clone(&receipts),
         hubs: numbered.clients,
         drivers: numbered.drivers,
+        logs: logs.clone(),
     };
-    let worker = waiting.run(dispatcher.start())?;
+    let dispatcher = dispatcher.start();
+    let desk = dispatcher.desk();
+    let worker = waiting.run(dispatcher)?;
 
     let (stop, shutdown) = Shutdown::new();
     let mut tasks = JoinSet::new();
@@ -137,6 +140,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         receipts,
         logs: logs.clone(),
         sled_network: separate_sled_network(&config),
+        desk,
         ways,
     });
     let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
@@ -413,11 +417,13 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             username,
             password,
             cipher,
+            console,
         } => {
             let suite = CipherSuite::try_from(*cipher)
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
-            let ipmi = IpmiConfig::new(*address, username, password, suite)
+            let mut ipmi = IpmiConfig::new(*address, username, password, suite)
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
+            ipmi.console = *console;
             Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
         }
         DriverConfig::Held { socket, held } => {

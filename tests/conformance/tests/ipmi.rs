@@ -15,7 +15,7 @@ use std::time::Duration;
 use musher::power::{
     BootOverride, IpmiClient, IpmiConfig, PowerError, PowerErrorKind, PowerReading, Switched,
 };
-use protocols::rmcp::{CipherSuite, Firmware, NameLookup, Privilege};
+use protocols::rmcp::{CipherSuite, Firmware, NameLookup, Password, Privilege};
 
 /// How long the simulator may take to answer at all.
 const START_TRIES: u32 = 50;
@@ -277,6 +277,53 @@ async fn boot_flags_and_identity_are_the_same_for_ipmitool_and_us() {
     assert_eq!(field("Manufacturer ID"), id.manufacturer.to_string());
     assert_eq!(field("Product ID"), id.product.to_string());
     assert_eq!(field("Device ID"), id.device.0.to_string());
+}
+
+/// What ipmi_sim has of the rest of the table, ipmitool and we see alike; what
+/// it lacks, it lacks for both.
+#[tokio::test]
+async fn the_rest_of_the_table_is_the_same_for_ipmitool_and_us() {
+    let bmc = Simulator::start();
+    let mut ours = client(config(bmc.address, "admin", b"secret"));
+    let can = |words: &[&str]| bmc.try_ipmitool(words).is_some();
+    let identified = ours.identify(1).await;
+    assert_eq!(
+        identified.is_ok(),
+        can(&["chassis", "identify", "1"]),
+        "{identified:?}"
+    );
+    let kept = ours.keep_off_after_outage().await;
+    let status = bmc.ipmitool(&["chassis", "status"]);
+    let stays_off = status.contains("Power Restore Policy : always-off");
+    assert_eq!(kept.is_ok(), stays_off, "{kept:?} {status}");
+    let measured = can(&["dcmi", "power", "reading"]);
+    assert_eq!(ours.watts().await.unwrap().is_some(), measured);
+
+    // Add SEL Entry: a temperature that crossed its upper limit.
+    let entry = "0x0a 0x44 0 0 2 0 0 0 0 0x20 0 4 1 0x30 1 0x59 0 0";
+    let add = ["raw"].into_iter().chain(entry.split(' '));
+    bmc.ipmitool(&add.collect::<Vec<_>>());
+    let entries = |info: &str| {
+        let line = info.lines().find(|line| line.starts_with("Entries"));
+        let count = line.and_then(|line| line.split(':').nth(1));
+        count.unwrap().trim().parse::<usize>().unwrap()
+    };
+    let seen = entries(&bmc.ipmitool(&["sel", "info"]));
+    assert!(seen > 0);
+    assert_eq!(ours.events().await.unwrap().len(), seen);
+    ours.clear_events().await.unwrap();
+    assert_eq!(entries(&bmc.ipmitool(&["sel", "info"])), 0);
+
+    let facts = ours.facts().await.unwrap();
+    let user = facts.get("user.02").unwrap();
+    assert!(user.starts_with("\"admin\" "), "{user}");
+    assert!(user.ends_with("sessions, administrator"), "{user}");
+    assert_eq!(facts.drift(&ours.facts().await.unwrap()), []);
+    let new = Password::new(b"another secret").unwrap();
+    ours.change_password(new).await.unwrap();
+    assert_eq!(ours.read().await.unwrap(), PowerReading::Off);
+    assert!(!can(&["chassis", "power", "status"]), "with the old one");
+    ours.close().await;
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod peers;
 mod pyghmi;
 #[path = "ipmi_bmc/quirks.rs"]
 mod quirks;
+#[path = "ipmi_bmc/serve.rs"]
+mod serve;
 #[path = "ipmi_bmc/table.rs"]
 mod table;
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -57,6 +58,24 @@ impl Client {
         self.ask(Method::POST, path, body)
     }
 
+    /// Hands pieces of an answer to `take` as they come, until it ends.
+    pub(super) fn follow(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let mut body = self.send(Method::GET, path, String::new()).await?;
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| anyhow::anyhow!("read answer: {error}"))?;
+                if let Some(bytes) = frame.data_ref() {
+                    take(bytes)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn ask(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
         self.runtime.block_on(async {
             tokio::time::timeout(DEADLINE, self.exchange(method, path, body))
@@ -66,6 +85,13 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
+        let body = self.send(method, path, body).await?;
+        let bytes = whole(body).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// The body of a good answer; a bad one is an error with its text.
+    async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<Incoming> {
         let stream = UnixStream::connect(&self.socket).await.with_context(|| {
             format!(
                 "connect to {}: is `musher serve` running?",
@@ -74,25 +100,27 @@ impl Client {
         })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
+        // Ends by itself when the answer was read or dropped.
+        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "musher")
+            .header("connection", "close")
             .body(Full::new(Bytes::from(body)))
             .context("names on the command line must be plain")?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("read answer: {error}"))?
-            .to_bytes();
-        drop(sender);
-        connection.abort();
         if !status.is_success() {
+            let bytes = whole(response.into_body()).await?;
             anyhow::bail!("{}", String::from_utf8_lossy(&bytes).trim_end());
         }
-        Ok(serde_json::from_slice(&bytes)?)
+        Ok(response.into_body())
     }
+}
+
+async fn whole(body: Incoming) -> anyhow::Result<Bytes> {
+    let collected = Limited::new(body, MAX_ANSWER).collect().await;
+    let bytes = collected.map_err(|error| anyhow::anyhow!("read answer: {error}"))?;
+    Ok(bytes.to_bytes())
 }

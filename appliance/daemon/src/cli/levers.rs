@@ -11,7 +11,44 @@ use super::Reach;
 #[derive(Args)]
 pub(super) struct SledCommand {
     #[command(subcommand)]
-    pub(super) lever: SledLever,
+    pub(super) action: SledAction,
+}
+
+/// What to do with one sled.
+#[derive(Subcommand)]
+pub(super) enum SledAction {
+    #[command(flatten)]
+    Lever(SledLever),
+    /// Read power from the sled's driver, now
+    #[command(subcommand)]
+    Power(PowerLook),
+    /// Light a sled's identify light
+    Identify {
+        /// For how many seconds; 0 turns it off
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 15)]
+        for_s: u8,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show what a sled's console said in its newest boot
+    Console {
+        /// Go on with what it says from now on
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum PowerLook {
+    /// One sled
+    Status(Target),
+    /// All sleds at once
+    Sweep {
+        #[command(flatten)]
+        reach: Reach,
+    },
 }
 
 /// Act on one pool.
@@ -24,9 +61,9 @@ pub(super) struct PoolCommand {
 #[derive(Args)]
 pub(super) struct Target {
     /// Its name in the inventory
-    name: String,
+    pub(super) name: String,
     #[command(flatten)]
-    reach: Reach,
+    pub(super) reach: Reach,
 }
 
 #[derive(Subcommand)]

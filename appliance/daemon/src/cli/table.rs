@@ -42,6 +42,36 @@ fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
+pub(super) fn power(value: &Value) -> String {
+    power_rows(items(value))
+}
+
+pub(super) fn power_of_one(value: &Value) -> String {
+    power_rows(std::slice::from_ref(value))
+}
+
+fn power_rows(sleds: &[Value]) -> String {
+    let row = |sled: &Value| {
+        ["sled", "power", "watts", "error"]
+            .map(|name| cell(&sled[name]))
+            .to_vec()
+    };
+    let rows: Vec<_> = sleds.iter().map(row).collect();
+    columns(&["SLED", "POWER", "WATTS", "ERROR"], &rows)
+}
+
+/// What a console said, for a terminal that it must not steer: line ends and
+/// printable characters, the rest as dots.
+pub(super) fn tame(bytes: &[u8]) -> Vec<u8> {
+    let shown = bytes.iter().filter(|byte| **byte != b'\r');
+    shown
+        .map(|byte| match byte {
+            b'\n' | b'\t' | b' '..=b'~' => *byte,
+            _ => b'.',
+        })
+        .collect()
+}
+
 pub(super) fn sleds(value: &Value) -> String {
     let rows: Vec<Vec<String>> = items(value)
         .iter()

@@ -31,6 +31,8 @@ pub enum DriverConfig {
         password: Zeroizing<Vec<u8>>,
         /// Cipher suite, 3 or 17.
         cipher: u8,
+        /// Record the sled's serial line.
+        console: bool,
     },
     /// A relay or button behind a line of this machine.
     Held {
@@ -66,6 +68,7 @@ pub(super) struct WireIpmi {
     username: String,
     password_path: PathBuf,
     cipher: Option<u8>,
+    console: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +136,12 @@ impl Place<'_> {
             );
             return Err(self.wrong(message));
         }
+        if cipher == 3 {
+            self.warn(format!(
+                "{}: power.cipher 3 authenticates with SHA-1: use 17 where the BMC has it",
+                self.key
+            ));
+        }
         let with_port = if wire.address.contains(':') {
             wire.address.clone()
         } else {
@@ -158,6 +167,7 @@ impl Place<'_> {
             username: wire.username,
             password,
             cipher,
+            console: wire.console.unwrap_or(false),
         })
     }
 

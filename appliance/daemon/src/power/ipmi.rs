@@ -27,7 +27,7 @@ mod facts;
 mod link;
 mod settings;
 
-pub use console::IpmiConsole;
+pub use console::{ConsoleSource, IpmiConsole};
 pub use settings::HostInterface;
 
 /// IPMI 6.12.15: a BMC drops a session that was idle for 60 ± 3 s.
@@ -90,6 +90,8 @@ pub struct IpmiConfig {
     pub lookup: NameLookup,
     /// How long and how often to try.
     pub patience: Patience,
+    /// The serial line shall be recorded.
+    pub console: bool,
 }
 
 impl IpmiConfig {
@@ -113,6 +115,7 @@ impl IpmiConfig {
             privilege: Privilege::Operator,
             lookup: NameLookup::NameOnly,
             patience: Patience::default(),
+            console: false,
         })
     }
 }

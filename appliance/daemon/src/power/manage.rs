@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::facts::BmcFacts;
-use super::ipmi::IpmiConsole;
+use super::ipmi::{ConsoleSource, IpmiConsole};
 use super::{Driver, PowerError, Switched};
 
 /// A measured draw of power.
@@ -92,6 +92,15 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.console().await,
             _ => Err(self.lacks("a console", NO_BMC)),
+        }
+    }
+
+    /// Where the sled's serial line is read from, if it shall be recorded.
+    #[must_use]
+    pub fn console_source(&self) -> Option<ConsoleSource> {
+        match self {
+            Self::Ipmi(client) => client.console_source(),
+            _ => None,
         }
     }
 

@@ -29,7 +29,35 @@ pub struct IpmiConsole {
     ended: bool,
 }
 
+/// Opens a sled's serial line, again and again.
+pub struct ConsoleSource(IpmiClient);
+
+impl ConsoleSource {
+    /// Opens the line.
+    ///
+    /// # Errors
+    /// As [`IpmiClient::console`].
+    pub async fn open(&self) -> Result<IpmiConsole, PowerError> {
+        self.0.console().await
+    }
+
+    /// Whose it is, for messages.
+    #[must_use]
+    pub fn sled(&self) -> String {
+        self.0.target.sled().unwrap_or("(no sled)").to_owned()
+    }
+}
+
 impl IpmiClient {
+    /// Where the serial line is read from, if it shall be.
+    #[must_use]
+    pub fn console_source(&self) -> Option<ConsoleSource> {
+        let sled = self.target.sled().map(str::to_owned);
+        let config = self.config.clone();
+        let wanted = config.console;
+        wanted.then(|| ConsoleSource(Self::new(config, sled)))
+    }
+
     /// Opens the serial line.
     ///
     /// # Errors

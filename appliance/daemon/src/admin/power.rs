@@ -1,0 +1,238 @@
+//! What people ask of power drivers over the control socket: readings, the
+//! identify light, consoles. Nothing here changes power: that is the core's
+//! business, by levers.
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use messages::{BootId, SledId};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Admin, Lines, stopping};
+use crate::console::{console_path, older, read};
+use crate::dispatch::{DeskError, PowerDesk};
+use crate::http::{Answer, Shutdown, answer, json, text};
+use crate::power::PowerReading;
+
+/// Time between two looks at a console that is followed.
+const LOOK: Duration = Duration::from_millis(250);
+/// Longest time that the identify light is asked for, in seconds.
+const MOST_IDENTIFY_S: u64 = 255;
+
+/// What a sled's driver sees.
+#[derive(Serialize)]
+struct PowerView {
+    sled: String,
+    /// `on`, `off` or `unknown`.
+    power: &'static str,
+    /// What it draws, where something measures.
+    watts: Option<u32>,
+    /// Where that figure is from.
+    watts_source: Option<&'static str>,
+    /// Why power is unknown.
+    error: Option<String>,
+}
+
+async fn look(desk: PowerDesk, sled: String, id: SledId) -> PowerView {
+    let said = desk
+        .ask(id, |driver| {
+            Box::pin(async move {
+                let reading = driver.read().await?;
+                // A figure is not worth failing for.
+                Ok((reading, driver.watts().await.ok().flatten()))
+            })
+        })
+        .await;
+    let (reading, watts, error) = match said {
+        Ok((reading, watts)) => (reading, watts, None),
+        Err(error) => (PowerReading::Unknown, None, Some(error.to_string())),
+    };
+    PowerView {
+        sled,
+        power: match reading {
+            PowerReading::On => "on",
+            PowerReading::Off => "off",
+            PowerReading::Unknown => "unknown",
+        },
+        watts: watts.map(|watts| watts.now),
+        watts_source: watts.map(|watts| watts.source),
+        error,
+    }
+}
+
+impl Admin {
+    /// The power of one sled, read now.
+    pub(super) async fn power(&self, name: &str) -> Answer {
+        match self.sled(name).await {
+            Ok(id) => {
+                let view = look(self.desk.clone(), name.to_owned(), id).await;
+                json(StatusCode::OK, &view)
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    /// The power of all sleds, read now, all at once.
+    pub(super) async fn power_sweep(&self) -> Answer {
+        let sleds = self.engine.query(|state, now| {
+            let names = state.status(now, 0).sleds.into_iter().map(|sled| sled.name);
+            names
+                .filter_map(|name| state.sled_id(&name).map(|id| (name, id)))
+                .collect::<Vec<_>>()
+        });
+        let sleds = match sleds.await {
+            Ok(sleds) => sleds,
+            Err(error) => return stopping(error),
+        };
+        let mut looks = JoinSet::new();
+        for (name, id) in sleds {
+            looks.spawn(look(self.desk.clone(), name, id));
+        }
+        let mut views = looks.join_all().await;
+        views.sort_by(|one, other| one.sled.cmp(&other.sled));
+        json(StatusCode::OK, &views)
+    }
+
+    /// Lights the identify light.
+    pub(super) async fn identify(&self, name: &str, for_s: u64) -> Answer {
+        let id = match self.sled(name).await {
+            Ok(id) => id,
+            Err(answer) => return answer,
+        };
+        let Some(seconds) = u8::try_from(for_s)
+            .ok()
+            .filter(|_| for_s <= MOST_IDENTIFY_S)
+        else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "the light is lit for 255 s at most",
+            );
+        };
+        let lit = self
+            .desk
+            .ask(id, move |driver| Box::pin(driver.identify(seconds)));
+        match lit.await {
+            Ok(()) => json(StatusCode::OK, &serde_json::json!({ "done": true })),
+            Err(error) => refusal(&error),
+        }
+    }
+
+    /// What a sled's console said in its newest boot; with `follow`, what it
+    /// says from now on too.
+    pub(super) async fn console(&self, name: &str, follow: bool, shutdown: Shutdown) -> Answer {
+        let path = match self.console_of(name).await {
+            Ok(path) => path,
+            Err(answer) => return answer,
+        };
+        let said = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || read(&path)
+        });
+        let Ok(Ok(said)) = said.await else {
+            let message = "this sled's newest boot has no recorded console: set `console = true` \
+                           in its power settings";
+            return text(StatusCode::NOT_FOUND, message);
+        };
+        let mut whole = answer(StatusCode::OK, "text/plain; charset=utf-8", said);
+        if follow {
+            let (lines, ready) = mpsc::channel(1);
+            tokio::spawn(follow_file(path, lines, shutdown));
+            *whole.body_mut() = BodyExt::boxed(Lines(ready));
+        }
+        whole
+    }
+
+    async fn console_of(&self, name: &str) -> Result<PathBuf, Answer> {
+        let wanted = name.to_owned();
+        let boot: Option<BootId> = self
+            .engine
+            .query(move |state, now| {
+                let sleds = state.status(now, 0).sleds;
+                let sled = sleds.into_iter().find(|sled| sled.name == wanted)?;
+                sled.boot.map(|boot| boot.id)
+            })
+            .await
+            .map_err(stopping)?;
+        boot.map(|boot| console_path(&self.logs, boot))
+            .ok_or_else(|| {
+                text(
+                    StatusCode::NOT_FOUND,
+                    "there is no such sled, or it never booted",
+                )
+            })
+    }
+
+    async fn sled(&self, name: &str) -> Result<SledId, Answer> {
+        let wanted = name.to_owned();
+        let id = self.engine.query(move |state, _| state.sled_id(&wanted));
+        id.await
+            .map_err(stopping)?
+            .ok_or_else(|| text(StatusCode::NOT_FOUND, "there is no such sled"))
+    }
+}
+
+fn refusal(error: &DeskError) -> Answer {
+    let status = match error {
+        DeskError::NoDriver => StatusCode::NOT_FOUND,
+        DeskError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        DeskError::Power(_) => StatusCode::BAD_GATEWAY,
+    };
+    text(status, error.to_string())
+}
+
+/// Sends a ring from its begin on, until nobody listens.
+async fn follow_file(path: PathBuf, lines: mpsc::Sender<Bytes>, shutdown: Shutdown) {
+    let stop = shutdown.wait();
+    let mut stop = std::pin::pin!(stop);
+    let mut place: Option<u64> = None;
+    loop {
+        let look = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || more(&path, place))
+        };
+        let Ok(Ok((bytes, end))) = look.await else {
+            return;
+        };
+        place = Some(end);
+        if !bytes.is_empty() && lines.send(Bytes::from(bytes)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = lines.closed() => return,
+            () = &mut stop => return,
+        }
+    }
+}
+
+/// What a ring holds behind `place` in its newer file, and the new place.
+fn more(path: &Path, place: Option<u64>) -> std::io::Result<(Vec<u8>, u64)> {
+    let Some(place) = place else {
+        let all = read(path)?;
+        return Ok((all, fs::metadata(path)?.len()));
+    };
+    let mut bytes = Vec::new();
+    let mut from = place;
+    let length = fs::metadata(path)?.len();
+    if length < place {
+        // The newer file took the older one's place.
+        tail(&older(path), place, &mut bytes)?;
+        from = 0;
+    }
+    let end = tail(path, from, &mut bytes)?;
+    Ok((bytes, end))
+}
+
+fn tail(path: &Path, from: u64, bytes: &mut Vec<u8>) -> std::io::Result<u64> {
+    let mut file = fs::File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let read = file.read_to_end(bytes)?;
+    Ok(from + read as u64)
+}

@@ -1,0 +1,121 @@
+//! Records what sleds say on their serial lines, one bounded ring per boot.
+//!
+//! It keeps trying: a BMC that is gone, or a line that somebody else reads, is
+//! said once and asked again later. Secrets are blotted out before anything is
+//! written. It decides nothing, and no boot waits for it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use messages::BootId;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::power::{ConsoleSource, IpmiConsole};
+
+mod redact;
+mod ring;
+
+pub use redact::Redactor;
+pub(crate) use ring::older;
+pub use ring::{Ring, read};
+
+/// Kept of each boot's console, in bytes.
+pub const CONSOLE_BYTES: u64 = 1 << 20;
+/// Pause before a line that ended, or could not be opened, is tried again.
+const PAUSE: Duration = Duration::from_secs(30);
+/// What may be half a secret is held back so long at most.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Where a boot's console is kept; a second file may stand beside it.
+#[must_use]
+pub fn console_path(logs: &Path, boot: BootId) -> PathBuf {
+    logs.join(format!("boot-{boot}.console"))
+}
+
+/// Records one sled's console until no boot can follow.
+pub async fn record(
+    sled: String,
+    source: ConsoleSource,
+    logs: PathBuf,
+    mut boots: watch::Receiver<Option<BootId>>,
+) {
+    let mut complained = false;
+    loop {
+        // Nothing is opened before there is a boot to record.
+        if boots.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        let ended = match source.open().await {
+            Ok(console) => {
+                complained = false;
+                follow(console, &logs, &mut boots).await
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let Some(why) = ended else { return };
+        if !std::mem::replace(&mut complained, true) {
+            tracing::warn!(sled, why, "the sled's console is not recorded; trying on");
+        }
+        // Again after a while, or for the next boot.
+        if let Ok(Err(_)) = timeout(PAUSE, boots.changed()).await {
+            return;
+        }
+    }
+}
+
+/// Writes what an open line says into the ring of the boot at that time.
+/// `None` when the appliance stops, or else why the line ended.
+async fn follow(
+    mut console: IpmiConsole,
+    logs: &Path,
+    boots: &mut watch::Receiver<Option<BootId>>,
+) -> Option<String> {
+    let mut current: Option<(BootId, Ring)> = None;
+    let mut redactor = Redactor::default();
+    let ended = loop {
+        let boot = *boots.borrow_and_update();
+        if let Some(boot) = boot
+            && current.as_ref().is_none_or(|(known, _)| *known != boot)
+        {
+            write(&mut current, redactor.finish()).await;
+            current = Some((boot, Ring::new(console_path(logs, boot), CONSOLE_BYTES)));
+        }
+        let said = tokio::select! {
+            changed = boots.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => break None,
+            },
+            said = timeout(QUIET, console.read()) => said,
+        };
+        let clear = match said {
+            Ok(Ok(bytes)) if bytes.is_empty() => break Some("the BMC ended it".to_owned()),
+            Ok(Ok(bytes)) => redactor.push(&bytes),
+            Ok(Err(error)) => break Some(error.to_string()),
+            Err(_) => redactor.finish(),
+        };
+        write(&mut current, clear).await;
+    };
+    write(&mut current, redactor.finish()).await;
+    console.close().await;
+    ended
+}
+
+async fn write(current: &mut Option<(BootId, Ring)>, bytes: Vec<u8>) {
+    if bytes.is_empty() {
+        return;
+    }
+    let Some((boot, ring)) = current.take() else {
+        return;
+    };
+    let written = tokio::task::spawn_blocking(move || {
+        let outcome = ring.append(&bytes);
+        (ring, outcome)
+    });
+    if let Ok((ring, outcome)) = written.await {
+        if let Err(error) = outcome {
+            tracing::warn!(%boot, %error, "a part of the console cannot be kept");
+        }
+        *current = Some((boot, ring));
+    }
+}

@@ -1,0 +1,145 @@
+//! `musher serve` in front of the BMC: what it does by itself, and what people
+//! ask of it. No machine ever boots here.
+
+use std::time::{Duration, Instant};
+
+use musher_bmc::Server;
+use musher_e2e::{Request, Standalone, exchange, secret, workflow_job};
+use serde_json::Value;
+
+use super::{PASSWORD, bmc};
+
+const TOKEN: &str = "ghs_0123456789abcdefABCDEFGHIJKLMNOPQRST";
+
+fn started(server: &Server) -> Standalone {
+    let mut musher = Standalone::new().unwrap();
+    let password = std::str::from_utf8(PASSWORD).unwrap();
+    secret(&musher.dir().join("bmc-01"), password).unwrap();
+    let inventory = musher.dir().join("inventory.toml");
+    let text = std::fs::read_to_string(&inventory).unwrap();
+    let address = server.address();
+    let sled = format!(
+        r#"
+[[sled]]
+name = "sled-01"
+pools = ["linux-x64"]
+mac = "52:54:00:77:00:01"
+
+[sled.power]
+driver = "ipmi"
+address = "{address}"
+username = "admin"
+password_path = "bmc-01"
+cipher = 3
+console = true
+"#
+    );
+    std::fs::write(&inventory, text + &sled).unwrap();
+    let checked = run(
+        &musher,
+        &[
+            "check-config",
+            "musher.toml",
+            "--inventory",
+            "inventory.toml",
+        ],
+    );
+    assert!(
+        checked.contains("power.cipher 3 authenticates with SHA-1"),
+        "{checked}"
+    );
+    musher.start().unwrap();
+    musher
+}
+
+/// What a command says, on either stream.
+fn run(musher: &Standalone, words: &[&str]) -> String {
+    let done = musher.run(words).unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(done.status.success(), "musher {words:?}: {said}");
+    said
+}
+
+fn sled(musher: &Standalone, words: &[&str]) -> String {
+    run(
+        musher,
+        &[&["sled"], words, &["--config", "musher.toml"]].concat(),
+    )
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < limit, "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn policy_readings_and_console() {
+    let server = bmc(|chassis| chassis.policy = 2);
+    let mut musher = started(&server);
+    wait("the policy", || server.with(|bmc| bmc.chassis.policy) == 0);
+    assert!(!musher.log().unwrap().contains("after an outage"));
+    let one: Value =
+        serde_json::from_str(&sled(&musher, &["power", "status", "sled-01", "--json"])).unwrap();
+    assert_eq!(
+        (&one["power"], &one["watts"]),
+        (&"off".into(), &150.into()),
+        "{one}"
+    );
+    assert_eq!(one["watts_source"], "ipmi-dcmi");
+    let sweep = sled(&musher, &["power", "sweep"]);
+    assert!(sweep.contains("sled-01  off    150"), "{sweep}");
+    sled(&musher, &["identify", "sled-01", "--for", "9"]);
+    assert_eq!(server.with(|bmc| bmc.chassis.identify_s), Some(9));
+
+    let body = workflow_job("queued", 1, &["self-hosted", "linux", "x64"]);
+    let id = "72d3162e-cc78-11e3-81ab-000000000001";
+    let request = Request::delivery(Standalone::SECRET, id, "workflow_job", body);
+    assert_eq!(exchange(musher.webhook(), &request).unwrap().status, 200);
+    wait("power on", || server.with(|bmc| bmc.chassis.on));
+    let say = |text: &str| {
+        server.with(|bmc| {
+            let output = &mut bmc.chassis.serial_output;
+            output.extend_from_slice(text.as_bytes());
+        });
+    };
+    say(&format!("booting\r\ntoken={TOKEN}\r\nlogin: "));
+    let console = || {
+        let words = ["sled", "console", "sled-01", "--config", "musher.toml"];
+        let done = musher.run(&words).unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    wait("the console", || console().contains("login: "));
+    let said = console();
+    assert!(said.contains("booting\r\ntoken=[redacted]\r\n"), "{said}");
+    assert!(!said.contains(TOKEN));
+
+    // After a restart nothing is toggled, and the console goes on.
+    let orders = server.with(|bmc| bmc.chassis.orders.clone());
+    musher.kill().unwrap();
+    // Its sessions end by themselves after a minute; a BMC that restarts
+    // has forgotten them.
+    server.with(|bmc| {
+        bmc.restart();
+        bmc.chassis.quirks.keeps_policy = true;
+        bmc.chassis.policy = 1;
+    });
+    musher.start().unwrap();
+    say("after the restart\r\n");
+    let console = || {
+        let words = ["sled", "console", "sled-01", "--config", "musher.toml"];
+        let done = musher.run(&words).unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    wait("the console", || console().contains("after the restart"));
+    assert!(
+        console().contains("booting"),
+        "what was said before is kept"
+    );
+    assert_eq!(server.with(|bmc| bmc.chassis.orders.clone()), orders);
+    let warning = "may start by itself after an outage";
+    wait("the warning", || musher.log().unwrap().contains(warning));
+}
