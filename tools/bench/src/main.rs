@@ -17,6 +17,9 @@
 //! | `control-reload-snapshot` | that state as rows | its jobs to text by `serde_json` | ≤ 2 s |
 //! | `control-reload` | that state from rows | its jobs from text by `serde_json` | ≤ 2 s |
 //! | `warm-path` | a warm sled's order after a durable delivery, 99th percentile, 500 sleds, 1,000 deliveries/s, without GitHub's API time | three bare write + fdatasync | ≤ 20 ms |
+//! | `power-sweep` | power read from 256 BMCs, cipher suite 17, no session before | FreeIPMI's `ipmipower` on the same BMCs | ≤ 1 |
+//! | `power-sweep-memory` | most resident memory of that process | `ipmipower`'s | ≤ 1/2 |
+//! | `power-status` | power read on a warm session | `ipmitool`, which opens one | ≤ 1/5 |
 //! | `traces-MODEL-jain` | Jain's fairness index of a model of traffic, see `traces` | first in, first out | shown |
 //! | `traces-MODEL-light-p95` | wait of the lighter half of the repositories, 95th percentile | first in, first out | shown |
 //!
@@ -44,6 +47,7 @@ mod load;
 mod memory;
 mod netboot;
 mod peer;
+mod power;
 mod program;
 mod random;
 mod size;
@@ -62,7 +66,7 @@ use crate::summary::{Row, Summary};
 
 /// Benchmarks in the order of the table. `memory` and `control-reload` give two
 /// rows each.
-const BENCHMARKS: [(&str, Run); 13] = [
+const BENCHMARKS: [(&str, Run); 15] = [
     ("ack-1", acks::one_sender),
     ("ack-1-redb", acks::one_sender_beside_redb),
     ("ack-64", acks::many_senders),
@@ -75,6 +79,8 @@ const BENCHMARKS: [(&str, Run); 13] = [
     ("control-memory", control::memory),
     ("control-reload", control::reload),
     ("warm-path", warm::run),
+    ("power-sweep", power::sweep),
+    ("power-status", power::status),
     ("traces", traces::run),
 ];
 
@@ -96,6 +102,9 @@ struct Arguments {
     /// Where the summary and everything else is written.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// For `power-sweep` itself: read the BMCs of this list.
+    #[arg(long, hide = true)]
+    sweep: Option<PathBuf>,
 }
 
 /// What every benchmark is given.
@@ -145,6 +154,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(list) = &arguments.sweep {
+        return power::sweep_of(list);
+    }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     std::fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
     let target = target.canonicalize().context("find the build folder")?;
