@@ -389,10 +389,7 @@ fn check_claims(state: &State, inventory: &Inventory) -> Result<(), InventoryErr
         let Power::Claimed { boot } = sled.power else {
             continue;
         };
-        let given_up = state
-            .boots
-            .get(boot)
-            .is_none_or(|boot| boot.deadline == Millis(u64::MAX));
+        let given_up = state.boots.get(boot).is_none_or(Boot::is_given_up);
         let kept = declared.contains(&(sled.name.as_ref(), sled.mac));
         if !kept && !given_up && !sled.retired {
             return Err(InventoryError::Busy(sled.name.to_string()));

@@ -21,7 +21,7 @@ const MAX_ATTEMPTS: u32 = 24 * 60;
 /// A runner that had no id when it was deleted is deleted by name once more
 /// after this: the request that registers it may have been under way. Longer
 /// than the GitHub client waits for an answer.
-const LINGER_MS: u64 = 120_000;
+pub(crate) const LINGER_MS: u64 = 120_000;
 
 /// Settles one effect. An outcome of an effect that was withdrawn is only
 /// looked at where it left something behind in the world.

@@ -347,11 +347,9 @@ pub(crate) fn cut_again(state: &mut State, now: Millis, id: BootId, cuts: u32, f
 /// A person released a sled whose power-off had been given up: it is tried
 /// anew, and withheld anew when that fails too.
 pub(crate) fn try_off_again(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
-    let given_up = state.active_boots().find(|(_, boot)| {
-        boot.sled == id
-            && boot.deadline.0 == u64::MAX
-            && matches!(boot.stage, BootStage::PoweringOff { .. })
-    });
+    let given_up = state
+        .active_boots()
+        .find(|(_, boot)| boot.sled == id && boot.is_given_up());
     if let Some((boot, _)) = given_up {
         boots::enter(state, now, boot, BootStage::PoweringOff { cuts: 0 });
         cut(state, now, boot, fx);

@@ -7,6 +7,7 @@ use messages::{BootId, Millis};
 use crate::{
     Effect, Effects, boots, deliveries,
     index::outbox::Subject,
+    outcomes::LINGER_MS,
     rows::{BootStage, Power},
     runners,
     state::State,
@@ -22,6 +23,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     state.started = now;
     state.began.clear();
     forget_future(state, now);
+    linger_anew(state, now);
     deliveries::rebase(state, now);
     runners::void_mintings(state, now);
     let active: Vec<(BootId, BootStage)> = state
@@ -112,6 +114,22 @@ fn forget_future(state: &mut State, now: Millis) {
     for id in pools {
         if let Some(mut pool) = state.pools.get_mut(id) {
             pool.blocked_until = Some(now);
+        }
+    }
+}
+
+/// A registration that was under way may still come to GitHub, however the clock
+/// stands now: what is deleted once more for its sake waits anew.
+fn linger_anew(state: &mut State, now: Millis) {
+    let again: Vec<_> = state
+        .outbox
+        .iter()
+        .filter(|(_, pending)| pending.again)
+        .map(|(id, _)| id)
+        .collect();
+    for id in again {
+        if let Some(mut pending) = state.outbox.get_mut(id) {
+            pending.due = now.after(LINGER_MS);
         }
     }
 }

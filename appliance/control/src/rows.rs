@@ -425,6 +425,12 @@ impl Boot {
         !matches!(self.stage, BootStage::PoweringOff { .. } | BootStage::Ended)
     }
 
+    /// Whether its power-off was given up: a person must see to its sled.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.stage, BootStage::PoweringOff { .. }) && self.deadline == Millis(u64::MAX)
+    }
+
     /// Whether it is on its way and no job was found for it yet.
     #[must_use]
     pub fn is_spare(&self) -> bool {

@@ -4,10 +4,10 @@
 mod bench;
 
 use bench::{Bench, KEY};
-use messages::{AgentKey, AgentMessage, RunEnd, RunExit, RunnerId};
+use messages::{AgentKey, AgentMessage, Millis, RunEnd, RunExit, RunnerId};
 use musher_control::{
-    AgentReply, BootStage, Effect, Event, JobAction, JobState, Lever, Limits, Outcome, Power,
-    PowerReading,
+    AgentReply, BootStage, Effect, Event, GithubFailure, JobAction, JobState, Lever, Limits,
+    Outcome, Power, PowerReading,
 };
 
 const STAGES: [BootStage; 6] = [
@@ -227,4 +227,47 @@ fn a_run_ends_in_a_receipt_and_a_free_sled() {
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::Ended);
     assert_eq!(bench.state.receipt_head().0, 1);
+}
+
+#[test]
+fn a_name_is_deleted_once_more_late_enough_after_any_restart() {
+    for jump in [0i64, 3_600_000, -500_000] {
+        let mut bench = Bench::new();
+        let boot = bench.walk(&BootStage::Ready);
+        let runner = bench.state.boot(boot).unwrap().runner.clone();
+        let first = runner.expect("it is being registered").name;
+        let lost = GithubFailure::Unavailable("no answer".into());
+        bench.settle("mint", Outcome::Minted(Err(lost)));
+        bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
+        bench.now = bench.now.saturating_add_signed(jump);
+        bench.step(Event::Started);
+        // The registration may still be under way.
+        let due = |after: u64| {
+            let mut due = bench.state.due_effects(Millis(bench.now + after));
+            due.any(
+                |(_, effect)| matches!(effect, Effect::DeleteRunner { name, .. } if *name == first),
+            )
+        };
+        assert!(!due(119_000), "jump of {jump} ms");
+        assert!(due(120_000), "jump of {jump} ms");
+    }
+}
+
+#[test]
+fn a_sled_that_was_given_up_holds_no_place_in_its_pool() {
+    let mut bench = Bench::with(|pool| pool.policy.max_sleds = Some(1));
+    let dead = bench.walk(&BootStage::Netbooting);
+    for _ in 0..60 {
+        bench.now += 60_000;
+        bench.step(Event::Tick);
+        while let Some((id, Effect::PowerOff { .. })) = bench.effect("power-off") {
+            bench.step(Event::Outcome {
+                id,
+                outcome: Outcome::PoweredOff(Ok(())),
+            });
+        }
+    }
+    assert!(bench.state.boot(dead).unwrap().is_given_up());
+    let others = bench.state.boots().filter(|(id, _)| *id != dead);
+    assert_eq!(others.count(), 1, "the other sled serves the job");
 }

@@ -47,6 +47,8 @@ pub(crate) struct Checks {
     /// Numbers of jobs whose rows were removed.
     left: BTreeSet<u64>,
     ended: BTreeSet<BootId>,
+    /// Whose power-off was given up once: a sled that nobody could use.
+    given_up: BTreeSet<BootId>,
     /// Boots whose agents are listened to.
     heard: BTreeSet<BootId>,
     last_receipt: (u64, Digest),
@@ -74,6 +76,7 @@ impl Checks {
             jobs: BTreeMap::new(),
             left: BTreeSet::new(),
             ended: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             heard: BTreeSet::new(),
             last_receipt: (0, Digest([0; 32])),
             applied: BTreeMap::new(),
@@ -118,7 +121,9 @@ impl Checks {
         if changed(TableId::Sleds) || changed(TableId::Boots) {
             claims(state)?;
             reasons(state)?;
-            caps(state, &inventory.pools)?;
+            let given_up = state.boots().filter(|(_, boot)| boot.is_given_up());
+            self.given_up.extend(given_up.map(|(id, _)| id));
+            caps(state, &inventory.pools, &self.given_up)?;
             self.proved_off(state, changes, machines, now)?;
         }
         if [
@@ -327,11 +332,13 @@ fn claims(state: &State) -> Checked {
 
 /// `caps-hold`. Each pool has a kernel of its own by which its boots are told.
 /// The cap of a repository binds only where runners are minted for it alone.
-fn caps(state: &State, pools: &[PoolSpec]) -> Checked {
+fn caps(state: &State, pools: &[PoolSpec], given_up: &BTreeSet<BootId>) -> Checked {
     for pool in pools {
         let policy = &pool.policy;
-        let held = state.boots().filter(|(_, boot)| {
-            boot.stage != BootStage::Ended && boot.image.kernel == pool.image.kernel
+        let held = state.boots().filter(|(id, boot)| {
+            boot.stage != BootStage::Ended
+                && !given_up.contains(id)
+                && boot.image.kernel == pool.image.kernel
         });
         if let Some(cap) = policy.max_sleds {
             let held = held.count();

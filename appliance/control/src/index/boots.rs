@@ -42,7 +42,7 @@ pub(crate) struct BootIndex {
     starting: BTreeMap<CircuitId, usize>,
     /// Boots under way by pool and repository.
     usage: BTreeMap<Share, usize>,
-    /// Boots by pool that hold a sled.
+    /// Boots by pool that hold a sled, but for those given up.
     held: BTreeMap<PoolId, usize>,
     /// Pools whose boots changed.
     pub(crate) dirty: BTreeSet<PoolId>,
@@ -166,6 +166,9 @@ struct Work {
     ended_at: Option<Millis>,
     progress: u32,
     running: bool,
+    /// It holds its sled. One whose power-off was given up holds a sled that
+    /// nobody can use.
+    holds: bool,
     idle: bool,
     spare: bool,
     to_mint: bool,
@@ -194,6 +197,7 @@ impl Index<BootId, Boot> for BootIndex {
             runner: boot.runner.as_ref().and_then(|runner| runner.id),
             ended_at: ended.then(|| boot.times.off.unwrap_or(boot.times.claimed)),
             progress: progress(boot),
+            holds: !boot.is_given_up(),
             running: matches!(boot.stage, BootStage::Running | BootStage::Held),
             idle: is_idle(boot),
             spare: boot.is_spare(),
@@ -219,7 +223,9 @@ impl Index<BootId, Boot> for BootIndex {
             return;
         }
         self.active.insert(id);
-        count_up(&mut self.held, work.pool);
+        if work.holds {
+            count_up(&mut self.held, work.pool);
+        }
         if work.running {
             self.running.insert(id);
         }
@@ -249,7 +255,9 @@ impl Index<BootId, Boot> for BootIndex {
             return;
         }
         self.active.remove(&id);
-        count_down(&mut self.held, &work.pool);
+        if work.holds {
+            count_down(&mut self.held, &work.pool);
+        }
         self.running.remove(&id);
         if work.idle {
             self.idle.remove(&(work.pool, work.progress, Reverse(id)));
@@ -288,6 +296,11 @@ impl Index<BootId, Boot> for BootIndex {
             if let Some(runner) = was.runner {
                 self.runners.remove(&(runner, id));
             }
+        }
+        match (was.holds, is.holds) {
+            (false, true) => count_up(&mut self.held, is.pool),
+            (true, false) => count_down(&mut self.held, &is.pool),
+            (false, false) | (true, true) => {}
         }
         if was.running != is.running {
             toggle(&mut self.running, id, is.running);

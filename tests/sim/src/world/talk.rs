@@ -82,7 +82,8 @@ impl World {
                 self.at(wait, Happening::SelfOff { sled, epoch });
             }
             (Instruction::Continue, _) => {
-                let wait = self.random.between(8 * SECOND, 60 * SECOND);
+                // The heartbeat of an agent whose runner runs.
+                let wait = self.random.between(8 * SECOND, 12 * SECOND);
                 self.at(wait, Happening::Ask { sled, epoch });
             }
             (Instruction::Wait, _) => {
