@@ -126,6 +126,30 @@ pub struct Dhcp {
     pub dns: Vec<Ipv4Addr>,
 }
 
+/// What a secret file holds: shown nowhere, wiped from memory when dropped.
+#[derive(Clone)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl From<Vec<u8>> for SecretBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::ops::Deref for SecretBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 /// `[[github]]`.
 #[derive(Debug)]
 pub struct Github {
@@ -136,11 +160,11 @@ pub struct Github {
     /// The App's id.
     pub app_id: u64,
     /// The App's private key, PEM.
-    pub private_key: Zeroizing<Vec<u8>>,
+    pub private_key: SecretBytes,
     /// The webhook's secret.
-    pub webhook_secret: Zeroizing<Vec<u8>>,
+    pub webhook_secret: SecretBytes,
     /// A classic token for enterprises, where GitHub takes no App's.
-    pub token: Option<Zeroizing<Vec<u8>>>,
+    pub token: Option<SecretBytes>,
     /// A private certificate authority.
     pub ca_file: Option<PathBuf>,
 }
@@ -485,11 +509,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Reads a secret: a regular file that nobody but its owner can read.
 /// One line end at its end is not part of it.
-pub(crate) fn read_secret(
-    file: &Path,
-    key: &str,
-    path: &Path,
-) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+pub(crate) fn read_secret(file: &Path, key: &str, path: &Path) -> Result<SecretBytes, ConfigError> {
     let shown = path.display();
     let meta = fs::metadata(path).map_err(|error| {
         let message = format!("{shown} cannot be read ({error}): create it with mode 0600");
@@ -518,7 +538,7 @@ pub(crate) fn read_secret(
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
-    Ok(bytes)
+    Ok(SecretBytes(bytes))
 }
 
 #[cfg(test)]

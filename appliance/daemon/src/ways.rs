@@ -6,10 +6,9 @@ use std::{path::PathBuf, sync::Arc};
 use messages::HubId;
 use serde::Serialize;
 use tokio::task::JoinSet;
-use zeroize::Zeroizing;
 
 use crate::{
-    config::{Tunnel, Way},
+    config::{SecretBytes, Tunnel, Way},
     delivery_log::{DeliveryLog, LogConfig, LogHealth, LogShared, kept_ms},
     engine::{Clock, Engine},
     github::GithubClient,
@@ -23,7 +22,7 @@ pub struct App {
     /// Its number in the core.
     pub hub: HubId,
     /// Its webhook secret.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: SecretBytes,
     /// Base of its API.
     pub api_url: String,
     /// Its client.
@@ -35,7 +34,7 @@ pub struct Hub {
     /// Its number in the core.
     pub id: HubId,
     /// Its webhook secret.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: SecretBytes,
     /// The reader of its log.
     pub log: Arc<LogShared>,
 }

@@ -27,9 +27,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use zeroize::Zeroizing;
 
 use crate::{
+    config::SecretBytes,
     engine::Engine,
     http::{Answer, Connections, Shutdown, json, serve_connection, text},
     intake::{self, Delivery, NotTaken},
@@ -71,7 +71,7 @@ pub struct Hub {
     /// Its configured name, part of its path.
     pub name: String,
     /// Its webhook secret.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: SecretBytes,
 }
 
 /// The receiver.

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use messages::Mac;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::gpio::{LazyLines, WireButton, WireRelay};
-use super::{Config, ConfigError, read_secret};
+use super::{Config, ConfigError, SecretBytes, read_secret};
 use crate::github::Secret;
 use crate::power::gpio::held::HeldConfig;
 use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
@@ -28,7 +27,7 @@ pub enum DriverConfig {
         /// User.
         username: String,
         /// Its password.
-        password: Zeroizing<Vec<u8>>,
+        password: SecretBytes,
         /// Cipher suite, 3 or 17.
         cipher: u8,
         /// Record the sled's serial line.
@@ -303,7 +302,7 @@ impl Place<'_> {
         }))
     }
 
-    fn password(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+    fn password(&self, path: &Path) -> Result<SecretBytes, ConfigError> {
         let key = format!("{} power.password_path", self.key);
         read_secret(self.file, &key, &self.base.join(path))
     }

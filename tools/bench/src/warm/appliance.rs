@@ -123,7 +123,7 @@ impl Appliance {
         let hub = Hub {
             id: hub,
             name: "main".to_owned(),
-            secret: zeroize::Zeroizing::new(SECRET.to_vec()),
+            secret: SECRET.to_vec().into(),
         };
         let receiver = Arc::new(Webhook::new(engine.clone(), vec![hub]));
         runtime.spawn(receiver.run(webhook_listener, stopping.clone()));
