@@ -322,6 +322,38 @@ impl Rig {
         Ok(runners.cloned().unwrap_or_default())
     }
 
+    /// Deliveries that the stand-in sent, newest first, with their answers.
+    ///
+    /// # Errors
+    /// The stand-in does not answer.
+    pub fn hub_deliveries(&self) -> Result<Vec<Value>> {
+        let answer: Value = hub::get(&self.lab, "deliveries")?;
+        let deliveries = answer.get("deliveries").and_then(Value::as_array);
+        Ok(deliveries.cloned().unwrap_or_default())
+    }
+
+    /// Holds the stand-in still, or lets it go on: requests that come meanwhile
+    /// are taken up then, even if nobody waits for their answers any more.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn hold_hub(&self, still: bool) -> Result<()> {
+        let hub = self.hub.as_ref().context("the stand-in is not running")?;
+        let signal = if still { "-STOP" } else { "-CONT" };
+        let done = Command::new("kill")
+            .args([signal, &hub.id().to_string()])
+            .status()
+            .context("run kill")?;
+        ensure!(done.success(), "kill {signal} of the stand-in: {done}");
+        Ok(())
+    }
+
+    /// What Musher logged since the rig came up.
+    #[must_use]
+    pub fn musher_log(&self) -> String {
+        fs::read_to_string(self.files.path("musher.log")).unwrap_or_default()
+    }
+
     /// Starts Musher, and waits until it answers.
     ///
     /// # Errors
