@@ -126,6 +126,9 @@ pub enum PowerReading {
 pub struct PowerFailure {
     /// Trying again can not help: credentials, configuration.
     pub permanent: bool,
+    /// It said two things, or did not do what it accepted: nothing that it says
+    /// is to be relied on.
+    pub contradiction: bool,
     /// For people.
     pub message: String,
 }

@@ -163,8 +163,11 @@ fn power_failed(
         .outbox
         .get(id)
         .and_then(|pending| pending.effect.sled());
-    if let Some(mut sled) = sled.and_then(|sled| state.sleds.get_mut(sled)) {
-        sled.power_problem = Some(failure.message.clone());
+    if let Some(id) = sled {
+        power::distrust(state, now, id, &failure, fx);
+        if let Some(mut sled) = state.sleds.get_mut(id) {
+            sled.power_problem = Some(failure.message.clone());
+        }
     }
     if failure.permanent
         && let Some(boot) = boot

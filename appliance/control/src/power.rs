@@ -77,6 +77,9 @@ pub(crate) fn read(
     {
         sled.power_problem.clone_from(&problem);
     }
+    if let Err(failure) = &result {
+        distrust(state, now, id, failure, fx);
+    }
     let Some(sled) = state.sleds.get(id) else {
         return;
     };
@@ -142,6 +145,23 @@ fn forget_power(state: &mut State, now: Millis, id: SledId, why: &str, fx: &mut 
         job: None,
         detail: why.to_string(),
     });
+}
+
+/// Withholds a sled whose power contradicts itself: off could not be proved.
+pub(crate) fn distrust(
+    state: &mut State,
+    now: Millis,
+    id: SledId,
+    failure: &PowerFailure,
+    fx: &mut Effects,
+) {
+    if failure.contradiction {
+        let reason = format!(
+            "its power contradicts itself: {}; look at its BMC or power line, then release it",
+            failure.message
+        );
+        boots::quarantine(state, now, id, reason, fx);
+    }
 }
 
 /// A claimed sled reads as off.

@@ -7,7 +7,7 @@ use bench::{Bench, KEY};
 use messages::{AgentKey, AgentMessage, Millis, RunEnd, RunExit, RunnerId};
 use musher_control::{
     AgentReply, BootStage, Effect, Event, GithubFailure, JobAction, JobState, Lever, Limits,
-    Outcome, Power, PowerReading,
+    Outcome, Power, PowerFailure, PowerReading,
 };
 
 const STAGES: [BootStage; 6] = [
@@ -270,4 +270,46 @@ fn a_sled_that_was_given_up_holds_no_place_in_its_pool() {
     assert!(bench.state.boot(dead).unwrap().is_given_up());
     let others = bench.state.boots().filter(|(id, _)| *id != dead);
     assert_eq!(others.count(), 1, "the other sled serves the job");
+}
+
+#[test]
+fn a_sled_whose_power_contradicts_itself_is_withheld() {
+    let failure = PowerFailure {
+        permanent: false,
+        contradiction: true,
+        message: "off was accepted, and it reads on".into(),
+    };
+    let check = |bench: &Bench| {
+        let mut withheld = bench
+            .state
+            .sleds()
+            .filter_map(|(_, sled)| sled.quarantine.as_ref());
+        let reason = &withheld.next().expect("it is withheld").reason;
+        assert!(reason.contains("it reads on"), "{reason}");
+    };
+    let mut bench = Bench::new();
+    let (sled, row) = bench.state.sleds().next().unwrap();
+    let read = Event::PowerRead {
+        sled,
+        generation: row.generation,
+        result: Err(failure.clone()),
+    };
+    bench.step(read);
+    check(&bench);
+    // While a job runs, nothing is cut.
+    let mut bench = Bench::new();
+    let boot = bench.walk(&BootStage::Running);
+    let sled = bench.state.boot(boot).unwrap().sled;
+    let generation = bench.state.generation(sled).unwrap();
+    bench.step(Event::PowerRead {
+        sled,
+        generation,
+        result: Err(failure.clone()),
+    });
+    check(&bench);
+    assert_eq!(bench.stage(boot), BootStage::Running);
+    let mut bench = Bench::new();
+    bench.walk(&BootStage::PoweringOn);
+    bench.settle("power-on", Outcome::PoweredOn(Err(failure)));
+    check(&bench);
 }

@@ -289,6 +289,7 @@ impl Dispatcher {
         };
         let failure = PowerFailure {
             permanent,
+            contradiction: false,
             message: if permanent {
                 "this sled has no power driver: add its power settings to the inventory".to_owned()
             } else {
@@ -326,6 +327,7 @@ fn power_failure(error: PowerError) -> PowerFailure {
     );
     PowerFailure {
         permanent,
+        contradiction: error.kind() == PowerErrorKind::Contradiction,
         message: error.to_string(),
     }
 }

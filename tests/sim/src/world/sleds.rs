@@ -71,6 +71,7 @@ impl World {
         let acts = !silent && (!failing || self.random.chance(500));
         let failure = PowerFailure {
             permanent: false,
+            contradiction: false,
             message: "no answer".to_owned(),
         };
         match command {
