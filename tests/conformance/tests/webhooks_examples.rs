@@ -8,12 +8,13 @@ use musher_conformance::octokit;
 use musher_e2e::{Request, Standalone, exchange};
 use serde_json::Value;
 
-/// Pools that some of the examples' jobs are for.
+/// Pools that some of the examples' jobs are for. Their repositories are public.
 const POOLS: &str = r#"
 [[pool]]
 name = "hello-world"
 github = "main"
 scope = { repo = "Codertocat/Hello-World" }
+public = ["Codertocat/Hello-World"]
 labels = ["ubuntu-latest"]
 image = "debian-12"
 
@@ -21,6 +22,7 @@ image = "debian-12"
 name = "elastic"
 github = "main"
 scope = { repo = "lineville/elastic-machines-testing" }
+public = ["lineville/elastic-machines-testing"]
 labels = ["self-hosted", "k8s", "linux"]
 image = "debian-12"
 "#;
@@ -64,10 +66,14 @@ fn examples() -> Vec<Example> {
 }
 
 fn started() -> Standalone {
+    started_with(POOLS)
+}
+
+fn started_with(pools: &str) -> Standalone {
     let mut musher = Standalone::new().unwrap();
     let inventory = musher.dir().join("inventory.toml");
     let text = std::fs::read_to_string(&inventory).unwrap();
-    std::fs::write(&inventory, text + POOLS).unwrap();
+    std::fs::write(&inventory, text + pools).unwrap();
     musher.start().unwrap();
     musher
 }
@@ -145,6 +151,15 @@ fn queued_jobs_are_queued() {
             .map(|job| &job["id"])
             .collect();
         assert_eq!(ids, [&example.body["workflow_job"]["id"]]);
+        // Strangers' code runs only where their repository is named.
+        let unnamed = POOLS.lines().filter(|line| !line.starts_with("public"));
+        let musher = started_with(&unnamed.collect::<Vec<_>>().join("\n"));
+        let (status, result, said) = post(&musher, 1, &example);
+        assert_eq!(
+            (status, result.as_deref()),
+            (200, Some("ignored")),
+            "{said}"
+        );
         queued += 1;
     }
     assert!(queued >= 2, "the package holds {queued} queued jobs");
