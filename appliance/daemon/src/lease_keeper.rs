@@ -1,8 +1,8 @@
 //! Leases over restarts: a sled that boots or runs while the appliance is
 //! restarted keeps its address, and with it its right to speak.
 //!
-//! Leases are kept apart from the core's rows: losing them costs a sled one
-//! DHCP request, never a job.
+//! Leases are kept apart from the core's rows, and stored before they are
+//! acknowledged: firmware asks once, and would be refused ever after.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{engine::Clock, http::Shutdown, netboot::LeaseTable, store::Store};
 
 const ROW: &str = "leases";
 
-/// How often changes are looked for.
+/// How often changes are looked for that nobody waits for.
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// A renewal is stored when it moved a lease's end by this much. A sled keeps
@@ -59,21 +59,27 @@ pub fn restore(leases: &LeaseTable, store: &Store, clock: &Clock) {
 /// Stores leases as they change, until the appliance stops.
 pub async fn keep(leases: LeaseTable, store: Store, clock: Clock, shutdown: Shutdown) {
     let mut last: Vec<Lease> = Vec::new();
+    leases.keep();
     let mut stop = std::pin::pin!(shutdown.wait());
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
+        let wish = tokio::select! {
+            wish = leases.wish() => wish,
+            () = tokio::time::sleep(PERIOD) => leases.wishes(),
             () = &mut stop => return,
-        }
+        };
         let rows = rows(&leases, clock.now());
         if is_stored(&rows, &last) {
+            leases.grant(wish);
             continue;
         }
         let store = store.clone();
         let bytes = encode(&Stored::V1(rows.clone()));
         let stored = tokio::task::spawn_blocking(move || store.set_local(ROW, &bytes)).await;
         match stored {
-            Ok(Ok(())) => last = rows,
+            Ok(Ok(())) => {
+                last = rows;
+                leases.grant(wish);
+            }
             Ok(Err(error)) => tracing::warn!(%error, "leases cannot be stored"),
             Err(_) => return,
         }

@@ -139,6 +139,11 @@ impl<A: BootAuthority> Server<A> {
                 return;
             }
         };
+        // A sled that was told its address must have it after a crash of ours.
+        if reply.message == MessageType::Ack && !self.leases.are_stored().await {
+            warn!(%mac, ?stage, "DHCP request not answered: its lease could not be stored");
+            return;
+        }
         let datagram = match reply.encode() {
             Ok(datagram) => datagram,
             Err(error) => {

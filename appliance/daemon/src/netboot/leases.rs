@@ -3,6 +3,7 @@
 //! carry leases over with [`LeaseTable::leases`] and [`LeaseTable::restore`].
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,10 @@ use protocols::dhcp::{
     AddressRange, BootSources, Lease, LeasePool, MacAddress, Network, Packet, PoolError, Reply,
     serve,
 };
+use tokio::sync::{Notify, watch};
+
+/// A disk that takes longer is as good as none: the client asks again.
+const STORED_IN: Duration = Duration::from_secs(2);
 
 /// A shared lease pool with its clock.
 #[derive(Clone, Debug)]
@@ -21,6 +26,13 @@ pub struct LeaseTable {
 struct Shared {
     pool: Mutex<LeasePool>,
     started: Instant,
+    /// Somebody stores leases.
+    is_kept: AtomicBool,
+    /// Counts the wishes that everything be stored.
+    wishes: AtomicU64,
+    wish: Notify,
+    /// The last wish that was granted.
+    granted: watch::Sender<u64>,
 }
 
 impl LeaseTable {
@@ -32,6 +44,10 @@ impl LeaseTable {
             shared: Arc::new(Shared {
                 pool,
                 started: Instant::now(),
+                is_kept: AtomicBool::new(false),
+                wishes: AtomicU64::new(0),
+                wish: Notify::new(),
+                granted: watch::Sender::new(0),
             }),
         }
     }
@@ -66,6 +82,40 @@ impl LeaseTable {
             },
             now_ms,
         );
+    }
+
+    /// Returns when every lease given so far is stored, where somebody stores
+    /// them; whether that came to pass in time.
+    pub(super) async fn are_stored(&self) -> bool {
+        if !self.shared.is_kept.load(Ordering::Acquire) {
+            return true;
+        }
+        let wish = self.shared.wishes.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut granted = self.shared.granted.subscribe();
+        self.shared.wish.notify_one();
+        let granted = granted.wait_for(|granted| *granted >= wish);
+        matches!(tokio::time::timeout(STORED_IN, granted).await, Ok(Ok(_)))
+    }
+
+    /// From now on leases are stored by the caller.
+    pub(crate) fn keep(&self) {
+        self.shared.is_kept.store(true, Ordering::Release);
+    }
+
+    /// Resolves when leases are to be stored, with the wish to grant after that.
+    pub(crate) async fn wish(&self) -> u64 {
+        self.shared.wish.notified().await;
+        self.wishes()
+    }
+
+    /// The last wish that leases be stored.
+    pub(crate) fn wishes(&self) -> u64 {
+        self.shared.wishes.load(Ordering::Acquire)
+    }
+
+    /// Everything that was given at the time of this wish is stored.
+    pub(crate) fn grant(&self, wish: u64) {
+        self.shared.granted.send_replace(wish);
     }
 
     pub(super) fn serve(
