@@ -309,8 +309,7 @@ pub(crate) fn miss_silent_agents(state: &mut State, now: Millis, fx: &mut Effect
         if now.since(heard) < state.limits.silent_agent_ms {
             continue;
         }
-        let held = state.boots.get(id).map(|boot| &boot.stage) == Some(&BootStage::Held);
-        if held {
+        if holds::is_held(state, id) {
             holds::end(state, now, id, fx);
         } else {
             let reason = "its agent was not heard for too long";

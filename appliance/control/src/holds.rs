@@ -9,7 +9,7 @@
 
 use alloc::format;
 
-use messages::{BootId, Millis, Outcome, RunExit, SledId};
+use messages::{BootId, JobId, Millis, Outcome, RunExit, SledId};
 
 use crate::{
     Effect, Effects,
@@ -42,16 +42,12 @@ pub(crate) fn begin(
         return false;
     }
     boots::enter(state, now, id, BootStage::Held);
-    let known = |job: &Job| job.state == JobState::Completed;
-    if state.jobs.get(job).is_some_and(known) {
+    if is_over(state, job) {
         job_ended(state, now, id, fx);
     } else {
         jobs::look_up(state, now, job, state.limits.silence_ms);
     }
-    state
-        .boots
-        .get(id)
-        .is_some_and(|boot| boot.stage == BootStage::Held)
+    is_held(state, id)
 }
 
 /// GitHub said how the job of a held boot ended: its runner must be gone too.
@@ -64,17 +60,20 @@ pub(crate) fn job_ended(state: &mut State, now: Millis, id: BootId, fx: &mut Eff
 
 /// The runner of a boot is gone from GitHub.
 pub(crate) fn runner_gone(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
-    let concluded = state
-        .boots
-        .get(id)
-        .and_then(|boot| state.jobs.get(boot.job?))
-        .is_some_and(|job| job.state == JobState::Completed);
-    if concluded && is_held(state, id) {
+    let job = state.boots.get(id).and_then(|boot| boot.job);
+    if job.is_some_and(|job| is_over(state, job)) && is_held(state, id) {
         settle(state, now, id, fx);
     }
 }
 
-fn is_held(state: &State, id: BootId) -> bool {
+/// Whether GitHub said how a job ended.
+fn is_over(state: &State, id: JobId) -> bool {
+    let job = state.jobs.get(id);
+    job.is_some_and(|job| job.state == JobState::Completed)
+}
+
+/// Whether a boot stays on after its runner ended.
+pub(crate) fn is_held(state: &State, id: BootId) -> bool {
     state
         .boots
         .get(id)

@@ -24,7 +24,7 @@ use crate::{
 const FIRST_MS: u64 = 30_000;
 
 /// Between two questions while the workflow run goes on, in milliseconds.
-pub(crate) const AGAIN_MS: u64 = 60_000;
+const AGAIN_MS: u64 = 60_000;
 
 /// A job that lived for this much longer than its agent was given up by GitHub:
 /// an agent speaks every few seconds, and GitHub waits some ten minutes.

@@ -37,6 +37,15 @@ fn finish(bench: &mut Bench, boot: BootId, exit: RunExit) -> Instruction {
     told(bench, boot, AgentMessage::Finished(end))
 }
 
+/// A rack whose sleds are to be held for an hour, and a runner that ended there.
+fn held() -> (Bench, BootId) {
+    let mut bench = Bench::new();
+    hold(&mut bench, 3600);
+    let boot = running(&mut bench);
+    finish(&mut bench, boot, RunExit::Code(0));
+    (bench, boot)
+}
+
 fn told(bench: &mut Bench, boot: BootId, message: AgentMessage) -> Instruction {
     match bench.say(boot, KEY, message) {
         AgentReply::Instruction { instruction, .. } => instruction,
@@ -87,10 +96,7 @@ fn only_a_failed_job_holds_its_sled() {
 
 #[test]
 fn a_sled_is_held_only_once_its_runner_is_gone_from_github() {
-    let mut bench = Bench::new();
-    hold(&mut bench, 3600);
-    let boot = running(&mut bench);
-    finish(&mut bench, boot, RunExit::Code(0));
+    let (mut bench, boot) = held();
     conclude(&mut bench, "failure");
     // GitHub takes its time: the sled is not kept for the whole hold on that.
     tick_to(&mut bench, 4 * MINUTE);
@@ -98,10 +104,7 @@ fn a_sled_is_held_only_once_its_runner_is_gone_from_github() {
     tick_to(&mut bench, 2 * MINUTE);
     assert_ne!(bench.stage(boot), BootStage::Held);
 
-    let mut bench = Bench::new();
-    hold(&mut bench, 3600);
-    let boot = running(&mut bench);
-    finish(&mut bench, boot, RunExit::Code(0));
+    let (mut bench, boot) = held();
     conclude(&mut bench, "failure");
     bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
     tick_to(&mut bench, 50 * MINUTE);
@@ -121,10 +124,7 @@ fn a_sled_is_held_only_once_its_runner_is_gone_from_github() {
 
 #[test]
 fn a_hold_ends_when_it_is_lifted_or_nobody_asked_or_github_is_silent() {
-    let mut bench = Bench::new();
-    hold(&mut bench, 3600);
-    let boot = running(&mut bench);
-    finish(&mut bench, boot, RunExit::Code(0));
+    let (mut bench, boot) = held();
     conclude(&mut bench, "failure");
     bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
     let sled = bench.state.sled_name(bench.state.boot(boot).unwrap().sled);
@@ -139,20 +139,14 @@ fn a_hold_ends_when_it_is_lifted_or_nobody_asked_or_github_is_silent() {
         Instruction::Continue
     );
 
-    let mut bench = Bench::new();
-    hold(&mut bench, 3600);
-    let boot = running(&mut bench);
-    finish(&mut bench, boot, RunExit::Code(0));
+    let (mut bench, boot) = held();
     tick_to(&mut bench, 6 * MINUTE);
     assert!(matches!(bench.stage(boot), BootStage::PoweringOff { .. }));
 }
 
 #[test]
 fn an_agent_that_does_not_wait_ends_its_hold() {
-    let mut bench = Bench::new();
-    hold(&mut bench, 3600);
-    let boot = running(&mut bench);
-    finish(&mut bench, boot, RunExit::Code(0));
+    let (mut bench, boot) = held();
     for _ in 0..4 {
         bench.now += MINUTE;
         bench.read_all(PowerReading::Off);
