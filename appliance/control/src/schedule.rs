@@ -16,7 +16,7 @@ use crate::{
     Effects, MintScope, boots,
     index::boots::Share,
     placement::{self, Hindrance},
-    rows::{Boot, BootStage, Job, Pool},
+    rows::{Boot, BootStage, Job, Pool, Scope},
     runners,
     state::State,
 };
@@ -127,17 +127,38 @@ fn pair_spares(state: &mut State, now: Millis, pool_id: PoolId) {
 }
 
 fn next_pair(state: &State, pool_id: PoolId) -> Option<(JobId, BootId)> {
-    let job = next_job(state, pool_id)?;
     let pool = state.pools.get(pool_id)?;
-    let repository = &state.jobs.get(job)?.repository;
-    let mut spares = state.boots.index().spare_of(pool_id);
-    let boot = spares.find(|id| {
-        state
-            .boots
-            .get(*id)
-            .is_some_and(|boot| may_serve(pool, boot, repository))
-    })?;
-    Some((job, boot))
+    let next = next_job(state, pool_id);
+    let spares = || {
+        let spares = state.boots.index().spare_of(pool_id);
+        spares.filter_map(|id| Some((id, state.boots.get(id)?)))
+    };
+    let serves = |boot: &Boot, job: JobId| {
+        let job = state.jobs.get(job);
+        job.is_some_and(|job| may_serve(pool, boot, &job.repository))
+    };
+    let in_turn = next.and_then(|job| {
+        let (boot, _) = spares().find(|(_, boot)| serves(boot, job))?;
+        Some((job, boot))
+    });
+    // A runner of a repository serves it out of its turn rather than nobody.
+    in_turn.or_else(|| {
+        spares().find_map(|(id, boot)| Some((next_job_for(state, pool_id, pool, boot)?, id)))
+    })
+}
+
+/// The oldest job of the one repository that this boot's runner serves.
+fn next_job_for(state: &State, pool_id: PoolId, pool: &Pool, boot: &Boot) -> Option<JobId> {
+    match (pool.policy.mint_scope, boot.runner.as_ref()?) {
+        (MintScope::Repository, runner) => match &runner.scope {
+            Scope::Repo(repository) => {
+                let queue = state.jobs.index().pool(pool_id)?;
+                queue.next_of(repository, AT_CAP)
+            }
+            Scope::Org(_) => None,
+        },
+        (MintScope::Pool, _) => None,
+    }
 }
 
 /// From now on this boot is on its way for this job.

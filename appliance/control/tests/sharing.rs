@@ -341,6 +341,28 @@ fn caps_bind_and_are_explained() {
 }
 
 #[test]
+fn a_runner_of_a_repository_serves_it_out_of_turn() {
+    let policy = PoolPolicy {
+        mint_scope: MintScope::Repository,
+        ..PoolPolicy::default()
+    };
+    let mut rack = Rack::new(
+        vec![pool("linux", &["linux"], policy)],
+        vec![],
+        sleds(1, &["linux"]),
+    );
+    rack.queue(1..2, "octo/a", &["linux"]);
+    rack.wipe_all();
+    rack.run_all();
+    rack.deliver(1, JobAction::Completed, "octo/a", &["linux"]);
+    assert_eq!(rack.shares(), shares([("(warm)", 1)]));
+    rack.queue(2..3, "octo/b", &["linux"]);
+    assert_eq!(rack.shares(), shares([("(warm)", 1)]));
+    rack.queue(3..4, "octo/a", &["linux"]);
+    assert_eq!(rack.shares(), shares([("octo/a", 1)]));
+}
+
+#[test]
 fn pools_that_share_sleds_go_by_priority_and_age() {
     let policy = |priority| PoolPolicy {
         priority,

@@ -60,7 +60,7 @@ pub(crate) struct Checks {
 const LATE_MS: u64 = 2 * 60_000;
 
 /// An agent that was heard this recently outweighs its BMC, in milliseconds.
-const SILENCE_MS: u64 = 60_000;
+const SILENCE_MS: u64 = 110_000;
 
 /// Jobs up to which each commit looks at all of them.
 const FEW_JOBS: usize = 200;

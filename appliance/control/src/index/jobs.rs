@@ -66,6 +66,13 @@ impl PoolQueue {
         Some((repository, *id))
     }
 
+    /// The oldest unserved job of one repository; none when its share is `at_cap`.
+    pub(crate) fn next_of(&self, repository: &str, at_cap: u64) -> Option<JobId> {
+        let queue = self.repositories.get(repository)?;
+        let (_, id) = queue.unserved.first()?;
+        (queue.turn.share < at_cap).then_some(*id)
+    }
+
     /// Unserved jobs of one repository, the oldest first.
     pub(crate) fn unserved_of(&self, repository: &str) -> impl Iterator<Item = JobId> {
         self.repositories
