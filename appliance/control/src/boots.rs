@@ -13,7 +13,7 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects, StageTimes, holds,
+    Effect, Effects, StageTimes, by_hand, holds,
     index::outbox::Subject,
     jobs, outage, power, receipts, reruns, retention,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
@@ -512,6 +512,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     state
         .checks
         .insert(sled_id, now.after(state.limits.power_poll_ms));
+    by_hand::read_off(state, now, sled_id);
     receipts::make(state, now, id, fx);
     jobs::boot_ended(state, now, id);
     forget_ended(state, now);

@@ -79,6 +79,13 @@ pub enum Effect {
         /// The boot that failed it.
         boot: BootId,
     },
+    /// Turn a sled on for people: no boot is due, so it is given nothing to boot.
+    PowerOnByHand {
+        /// Which sled.
+        sled: SledId,
+        /// Of which claim.
+        generation: Generation,
+    },
 }
 
 impl Effect {
@@ -93,6 +100,7 @@ impl Effect {
             Self::LookUpJob { .. } => "look-up-job",
             Self::SignReceipt { .. } => "sign-receipt",
             Self::RerunJob { .. } => "rerun-job",
+            Self::PowerOnByHand { .. } => "power-on-by-hand",
         }
     }
 
@@ -100,7 +108,9 @@ impl Effect {
     #[must_use]
     pub const fn sled(&self) -> Option<SledId> {
         match self {
-            Self::PowerOn { sled, .. } | Self::PowerOff { sled, .. } => Some(*sled),
+            Self::PowerOn { sled, .. }
+            | Self::PowerOff { sled, .. }
+            | Self::PowerOnByHand { sled, .. } => Some(*sled),
             Self::Mint { .. }
             | Self::DeleteRunner { .. }
             | Self::LookUpJob { .. }
@@ -158,7 +168,7 @@ pub enum JobAnswer {
 /// How an effect went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// [`Effect::PowerOn`].
+    /// [`Effect::PowerOn`], [`Effect::PowerOnByHand`].
     PoweredOn(Result<PoweredOn, PowerFailure>),
     /// [`Effect::PowerOff`]: accepted, not yet proved.
     PoweredOff(Result<(), PowerFailure>),

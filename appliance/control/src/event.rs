@@ -1,13 +1,15 @@
 //! What can happen, and what is answered to whoever asked.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use messages::{
     AgentKey, AgentMessage, BootId, DeliveryKey, Digest, EffectId, Generation, HubId, Instruction,
     JobId, Mac, RunnerId, SledId, TicketToken,
 };
 
-use crate::{BootImage, Inventory, Labels, Lever, Outcome, PowerFailure, PowerReading};
+use crate::{
+    BootImage, Inventory, Labels, Lever, ListedRunner, Outcome, PowerFailure, PowerReading, Scope,
+};
 
 /// An input of the core.
 #[derive(Clone, Debug)]
@@ -68,6 +70,16 @@ pub enum Event {
         through: u64,
         /// Its chain hash.
         hash: Digest,
+    },
+    /// Runners of this appliance that GitHub lists in one scope, see
+    /// [`runner_prefix`](crate::runner_prefix).
+    RunnersListed {
+        /// The App that was asked.
+        hub: HubId,
+        /// Where they are registered.
+        scope: Scope,
+        /// The runners.
+        runners: Vec<ListedRunner>,
     },
     /// A person's command.
     Lever(Lever),

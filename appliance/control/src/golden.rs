@@ -385,6 +385,10 @@ fn outbox_rows() {
             repository: "octo/app".into(),
             boot,
         },
+        Effect::PowerOnByHand {
+            sled: SledId(2),
+            generation: Generation(7),
+        },
     ];
     for effect in effects {
         let name = alloc::format!("outbox-{}", effect.name());

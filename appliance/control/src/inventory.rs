@@ -186,6 +186,14 @@ pub enum InventoryError {
         "sled \"{0}\" runs a runner, and its power is not cut while that may have a job: cancel the job at GitHub, and drain the sled"
     )]
     Runs(String),
+    /// A sled in service is not turned on by hand.
+    #[error(
+        "sled \"{0}\" is in service, so Musher turns it on when a job needs it: `musher sled maintain` it first"
+    )]
+    InService(String),
+    /// A sled with a boot is not turned on by hand.
+    #[error("sled \"{0}\" has a boot under way: wait until `musher sleds` shows it as Off")]
+    HasBoot(String),
     /// There is no claim to cancel.
     #[error("sled \"{0}\" has no boot on its way: there is nothing to cancel")]
     NoClaim(String),

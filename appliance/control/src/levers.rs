@@ -9,7 +9,7 @@ use messages::{BootId, Millis, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Duty, Effects, InventoryError, boots, holds, power, retention,
+    Audit, Duty, Effects, InventoryError, PowerAction, boots, by_hand, holds, power, retention,
     rows::{BootStage, Power, Withheld},
     state::State,
 };
@@ -51,6 +51,16 @@ pub enum Lever {
     CancelClaim {
         /// The sled.
         sled: String,
+    },
+    /// Turns a sled on or off by hand.
+    Power {
+        /// The sled.
+        sled: String,
+        /// What to do.
+        action: PowerAction,
+        /// Off even where its runner may have a job.
+        #[serde(default)]
+        force: bool,
     },
     /// If a job of the sled fails within this time, the sled stays on until then
     /// for people to look at.
@@ -126,6 +136,14 @@ pub(crate) fn pull(
             state.checks.insert(id, now);
         }
         Lever::CancelClaim { sled } => cancel_claim(state, now, sled, fx)?,
+        Lever::Power {
+            sled,
+            action,
+            force,
+        } => {
+            let id = find_sled(state, sled)?;
+            by_hand::act(state, now, id, *action, *force, fx)?;
+        }
         Lever::Hold { sled, seconds } => {
             let id = find_sled(state, sled)?;
             let ms = seconds.saturating_mul(1000).min(holds::LONGEST_MS);

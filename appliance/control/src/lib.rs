@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod agents;
 mod boots;
+mod by_hand;
 mod deliveries;
 mod effect;
 mod event;
@@ -30,6 +31,7 @@ mod labels;
 mod levers;
 mod limits;
 mod netboot;
+mod orphans;
 mod outage;
 mod outcomes;
 mod persist;
@@ -48,6 +50,7 @@ mod step;
 mod table;
 mod view;
 
+pub use by_hand::PowerAction;
 pub use effect::{
     AgedReceipts, Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure,
     PowerReading, PoweredOn, Reply,
@@ -61,6 +64,7 @@ pub use inventory::{CircuitSpec, Inventory, InventoryError, PoolSpec, SledSpec};
 pub use labels::Labels;
 pub use levers::Lever;
 pub use limits::Limits;
+pub use orphans::{ListedRunner, runner_prefix};
 pub use persist::{Change, LoadError, TableId};
 pub use policy::{AGEING_MS, Duty, MintScope, PoolPolicy, StageTimes, WarmPolicy, WarmWindow};
 pub use rows::{

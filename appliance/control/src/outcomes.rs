@@ -5,7 +5,7 @@ use alloc::{format, string::String};
 use messages::{EffectId, Millis};
 
 use crate::{
-    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source,
+    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source, by_hand,
     effect::JobAnswer,
     jobs, persist, power, reruns,
     rows::{Conclusion, Runner},
@@ -53,6 +53,15 @@ pub(crate) fn settle(
         }
         (Effect::PowerOff { .. }, Outcome::PoweredOff(Ok(()))) => {
             state.outbox.remove(id);
+        }
+        (Effect::PowerOnByHand { sled, .. }, Outcome::PoweredOn(Ok(_))) => {
+            state.outbox.remove(id);
+            state.checks.insert(sled, now);
+        }
+        // A person looks on, and asks again.
+        (Effect::PowerOnByHand { sled, .. }, Outcome::PoweredOn(Err(failure))) => {
+            state.outbox.remove(id);
+            by_hand::failed(state, now, sled, &failure, fx);
         }
         (Effect::PowerOff { .. }, Outcome::PoweredOff(Err(failure))) => {
             power_failed(state, now, id, failure, None, fx);

@@ -10,6 +10,7 @@ use messages::{BootId, Generation, Millis, Outcome, SledId};
 use crate::{
     Effect, Effects, PowerFailure, PowerReading,
     boots::{self, Off},
+    by_hand,
     effect::PoweredOn,
     holds,
     index::outbox::Subject,
@@ -34,7 +35,7 @@ pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
         .checks
         .due(now)
         .filter_map(|id| Some((id, state.sleds.get(id)?)))
-        .map(|(id, sled)| (id, sled.generation, poll_ms(state, &sled.power)))
+        .map(|(id, sled)| (id, sled.generation, poll_ms(state, now, id, &sled.power)))
         .collect();
     for (sled, generation, wait) in due {
         state.checks.insert(sled, now.after(wait));
@@ -42,13 +43,13 @@ pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
     }
 }
 
-fn poll_ms(state: &State, power: &Power) -> u64 {
+fn poll_ms(state: &State, now: Millis, id: SledId, power: &Power) -> u64 {
     let going_off = match power {
         Power::Claimed { boot } => state.boots.get(*boot).is_some_and(|boot| {
             // One that was given up on is asked in the ordinary rhythm.
             matches!(boot.stage, BootStage::PoweringOff { .. }) && boot.deadline.0 != u64::MAX
         }),
-        Power::Off { .. } | Power::Unknown { .. } => false,
+        Power::Off { .. } | Power::Unknown { .. } => by_hand::is_awaited(state, now, id),
     };
     if going_off {
         state.limits.off_poll_ms
@@ -104,6 +105,7 @@ pub(crate) fn read(
             if let Some(mut sled) = state.sleds.get_mut(id) {
                 sled.power = Power::Off { since: now };
             }
+            by_hand::read_off(state, now, id);
         }
         (Power::Unknown { .. }, Ok(PowerReading::On)) => {
             let reason =

@@ -16,6 +16,7 @@ use crate::{
     boots::{self, Off},
     holds,
     index::outbox::Subject,
+    orphans::runner_prefix,
     rows::{Boot, BootStage, Runner, Scope},
     schedule,
     state::State,
@@ -74,7 +75,8 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
         (MintScope::Repository, None) | (MintScope::Pool, _) => pool.scope.clone(),
     };
     let try_number = boot.mints + 1;
-    let name = format!("musher-{appliance}-{}-{id}-{try_number}", sled.name);
+    let prefix = runner_prefix(appliance);
+    let name = format!("{prefix}{}-{id}-{try_number}", sled.name);
     // GitHub adds no label by itself to a JIT runner.
     let labels = Labels::new(pool.labels.iter().chain(["self-hosted"]));
     let effect = Effect::Mint {
@@ -182,7 +184,8 @@ fn mint_failed(
     }
 }
 
-fn push_delete(state: &mut State, now: Millis, id: BootId, runner: Runner) {
+/// Deletes a runner at GitHub, unless that is under way.
+pub(crate) fn push_delete(state: &mut State, now: Millis, id: BootId, runner: Runner) {
     let effect = Effect::DeleteRunner {
         hub: runner.hub,
         scope: runner.scope,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Effect, Effects, Labels, Limits,
+    by_hand::Awaited,
     index::{
         boots::BootIndex,
         jobs::JobIndex,
@@ -84,6 +85,8 @@ pub struct State {
     pub(crate) began: BTreeMap<BootId, Millis>,
     /// Boots that may have failed their jobs.
     pub(crate) lost: BTreeMap<BootId, Lost>,
+    /// Sleds that people turned off, until they read as off.
+    pub(crate) by_hand: BTreeMap<SledId, Awaited>,
     /// When receipts that may leave were last looked for.
     pub(crate) retained: Option<Millis>,
 }
@@ -197,6 +200,7 @@ impl State {
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,
+            by_hand: BTreeMap::new(),
             began: BTreeMap::new(),
             lost: BTreeMap::new(),
             retained: None,
@@ -256,6 +260,7 @@ impl State {
             outage: before.outage.clone(),
             began: before.began.clone(),
             lost: before.lost.clone(),
+            by_hand: before.by_hand.clone(),
             retained: before.retained,
             ..self
         }
@@ -471,6 +476,7 @@ impl State {
             self.sleds.remove(id);
             self.checks.remove(&id);
             self.held.remove(&id);
+            self.by_hand.remove(&id);
         }
         let retired = |pool: &Pool| pool.retired;
         if !self.pools.iter().any(|(_, pool)| retired(pool)) {

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use messages::{BootId, Millis};
 
 use crate::{
-    Effects, Event, agents, boots, deliveries, effect::Reply, inventory, levers, netboot, outcomes,
-    power, restart, retention, schedule, state::State,
+    Effects, Event, agents, boots, deliveries, effect::Reply, inventory, levers, netboot, orphans,
+    outcomes, power, restart, retention, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -47,6 +47,11 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
         Event::ReceiptsAged { through, hash } => {
             retention::remove(state, now, through, hash, fx);
         }
+        Event::RunnersListed {
+            hub,
+            scope,
+            runners,
+        } => orphans::listed(state, now, hub, &scope, runners, fx),
         Event::Lever(lever) => {
             fx.reply = Reply::Done(levers::pull(state, now, &lever, fx));
         }

@@ -75,7 +75,8 @@ struct Shared {
 enum PowerCommand {
     On {
         id: EffectId,
-        boot: BootId,
+        /// `None` when a person wants it on.
+        boot: Option<BootId>,
         generation: Generation,
     },
     Off {
@@ -167,7 +168,17 @@ impl Dispatch for Dispatcher {
                     *sled,
                     PowerCommand::On {
                         id,
-                        boot: *boot,
+                        boot: Some(*boot),
+                        generation: *generation,
+                    },
+                );
+            }
+            Effect::PowerOnByHand { sled, generation } => {
+                self.power(
+                    *sled,
+                    PowerCommand::On {
+                        id,
+                        boot: None,
                         generation: *generation,
                     },
                 );

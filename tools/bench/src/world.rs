@@ -301,7 +301,9 @@ impl<D: Demand> World<D> {
     /// Begins an effect; power changes at once, its answer follows.
     fn begin(&mut self, id: EffectId, effect: Effect) {
         let outcome = match effect {
-            Effect::PowerOn { sled, .. } => self.power_on(index_of(sled)),
+            Effect::PowerOn { sled, .. } | Effect::PowerOnByHand { sled, .. } => {
+                self.power_on(index_of(sled))
+            }
             Effect::PowerOff { sled, .. } => self.power_off(index_of(sled)),
             Effect::Mint {
                 scope, name, boot, ..

@@ -22,7 +22,9 @@ pub(crate) enum Subject {
 impl Subject {
     pub(crate) const fn of(effect: &Effect) -> Self {
         match effect {
-            Effect::PowerOn { sled, .. } | Effect::PowerOff { sled, .. } => Self::Sled(*sled),
+            Effect::PowerOn { sled, .. }
+            | Effect::PowerOff { sled, .. }
+            | Effect::PowerOnByHand { sled, .. } => Self::Sled(*sled),
             Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Self::Boot(*boot),
             Effect::LookUpJob { job, .. } | Effect::RerunJob { job, .. } => Self::Job(*job),
             Effect::SignReceipt { sequence, .. } => Self::Receipt(*sequence),

@@ -12,6 +12,7 @@ use musher_control::{
 };
 
 /// One pool of two sleds, and whatever a test does to them.
+#[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) state: State,
     pub(crate) now: u64,

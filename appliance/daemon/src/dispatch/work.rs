@@ -88,8 +88,11 @@ impl Work {
                 let wanted = shared.is_wanted(sled, id, generation, *newest).await;
                 let outcome = if wanted {
                     driver.means().claim(generation.0);
-                    self.boot.send_replace(Some(boot));
-                    let firmware = shared.firmware(sled).await;
+                    self.boot.send_replace(boot);
+                    let firmware = match boot {
+                        Some(_) => Some(shared.firmware(sled).await),
+                        None => None,
+                    };
                     let done = turn_on(driver, &shared.clock, firmware).await;
                     Outcome::PoweredOn(done.map_err(power_failure))
                 } else {
@@ -135,12 +138,13 @@ async fn keep_off_after_outage(driver: &mut Driver) -> bool {
     }
 }
 
-/// Sets network boot while the sled is off, then turns it on. A sled that is
-/// on already is left as it is: nothing would be forced any more.
+/// Turns a sled on; for a boot of ours, with its `firmware`, network boot is set
+/// before, while it is off. A sled that is on already is left as it is: nothing
+/// would be forced any more.
 async fn turn_on(
     driver: &mut Checked,
     clock: &Clock,
-    firmware: Firmware,
+    firmware: Option<Firmware>,
 ) -> Result<PoweredOn, PowerError> {
     if driver.read().await? == PowerReading::On {
         return Ok(PoweredOn {
@@ -149,12 +153,15 @@ async fn turn_on(
             override_confirmed: false,
         });
     }
-    let boot_override = driver.means().set_boot_pxe(firmware).await?;
+    let override_confirmed = match firmware {
+        Some(firmware) => driver.means().set_boot_pxe(firmware).await?.confirmed,
+        None => false,
+    };
     let at = clock.now();
     let switched = driver.power_on().await?;
     Ok(PoweredOn {
         at,
         edge: switched == Switched::Commanded,
-        override_confirmed: boot_override.confirmed,
+        override_confirmed,
     })
 }

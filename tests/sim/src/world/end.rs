@@ -136,6 +136,7 @@ fn is_patient(state: &State, effect: &Effect) -> bool {
             .sleds()
             .any(|(id, row)| id == *sled && is_withheld(row)),
         Effect::PowerOn { .. }
+        | Effect::PowerOnByHand { .. }
         | Effect::Mint { .. }
         | Effect::DeleteRunner { .. }
         | Effect::RerunJob { .. }

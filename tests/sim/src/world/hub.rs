@@ -1,10 +1,17 @@
 //! Requests to GitHub: carried out, refused or lost.
 
-use control::{Effect, GithubFailure, JobAction, JobAnswer, JobReport, Outcome};
+use std::collections::BTreeMap;
+
+use control::{
+    Effect, Event, GithubFailure, JobAction, JobAnswer, JobReport, ListedRunner, Outcome, Scope,
+};
 use messages::{EffectId, SignatureBytes};
 
 use super::{Happening, MINUTE, SECOND, Step, World};
-use crate::{defect::Defect, faults::Fault};
+use crate::{defect::Defect, faults::Fault, github::HUB};
+
+/// Minutes between two listings of runners.
+const LIST_EVERY: u64 = 3;
 
 impl World {
     /// Sends a request to GitHub (or to the signer).
@@ -45,6 +52,44 @@ impl World {
                 answered,
             },
         );
+    }
+
+    /// Now and then the appliance lists its runners at GitHub; the answer is some
+    /// seconds old when it is taken. Draws nothing: worlds stay what they were.
+    pub(super) fn list_runners(&mut self) {
+        let minutes = self.now / MINUTE;
+        let down = self.github.is_down(self.now) || self.engine.state.is_none();
+        if down || !minutes.is_multiple_of(LIST_EVERY) {
+            return;
+        }
+        // GitHub notices late that a runner is gone.
+        let late = minutes.is_multiple_of(2);
+        let mut listed: BTreeMap<Scope, Vec<ListedRunner>> = BTreeMap::new();
+        for (name, runner) in &self.github.runners {
+            let online = runner.listening.is_some_and(|(sled, epoch)| {
+                let machine = &self.machines[sled];
+                late || (machine.is_on() && machine.epoch == epoch)
+            });
+            listed
+                .entry(runner.scope.clone())
+                .or_default()
+                .push(ListedRunner {
+                    id: runner.id,
+                    name: name.clone(),
+                    online,
+                    busy: runner.job.is_some() || self.now < runner.busy_until,
+                });
+        }
+        for (scope, runners) in listed {
+            let event = Event::RunnersListed {
+                hub: HUB,
+                scope,
+                runners,
+            };
+            let incarnation = self.engine.incarnation;
+            let wait = SECOND + minutes % 7 * 5 * SECOND;
+            self.at(wait, Happening::Answer { incarnation, event });
+        }
     }
 
     /// A request arrives at GitHub.
@@ -132,9 +177,10 @@ impl World {
                     None => Err(GithubFailure::Refused("the run is open".to_owned())),
                 })
             }
-            Effect::PowerOn { .. } | Effect::PowerOff { .. } | Effect::SignReceipt { .. } => {
-                Outcome::Stale
-            }
+            Effect::PowerOn { .. }
+            | Effect::PowerOff { .. }
+            | Effect::PowerOnByHand { .. }
+            | Effect::SignReceipt { .. } => Outcome::Stale,
         })
     }
 }
@@ -161,8 +207,9 @@ fn failed(effect: &Effect, failure: GithubFailure) -> Outcome {
         Effect::DeleteRunner { .. } => Outcome::Deleted(Err(failure)),
         Effect::LookUpJob { .. } => Outcome::LookedUp(Err(failure)),
         Effect::RerunJob { .. } => Outcome::Rerun(Err(failure)),
-        Effect::PowerOn { .. } | Effect::PowerOff { .. } | Effect::SignReceipt { .. } => {
-            Outcome::Stale
-        }
+        Effect::PowerOn { .. }
+        | Effect::PowerOff { .. }
+        | Effect::PowerOnByHand { .. }
+        | Effect::SignReceipt { .. } => Outcome::Stale,
     }
 }

@@ -1,6 +1,6 @@
 //! What goes wrong for minutes to hours, and its end.
 
-use control::{Event, Lever};
+use control::{Event, Lever, PowerAction};
 
 use super::{Happening, MINUTE, SECOND, Step, World, inventory};
 use crate::{engine::Asker, faults::Fault, machine::Phase, random::Random};
@@ -129,7 +129,16 @@ impl World {
         let holds = self.machines.iter().map(|machine| Lever::Unhold {
             sled: machine.name.clone(),
         });
-        let levers: Vec<Lever> = sleds.chain(pools).chain(holds).collect();
+        let by_hand = self
+            .machines
+            .iter()
+            .filter(|machine| machine.by_hand && machine.is_on())
+            .map(|machine| Lever::Power {
+                sled: machine.name.clone(),
+                action: PowerAction::Off,
+                force: false,
+            });
+        let levers: Vec<Lever> = sleds.chain(pools).chain(holds).chain(by_hand).collect();
         for lever in levers {
             self.submit(Event::Lever(lever), Asker::Operator);
         }

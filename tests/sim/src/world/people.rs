@@ -1,6 +1,6 @@
 //! People: the operator, a hand at the power button, a forger.
 
-use control::{BootAnswer, BootQuestion, Event, Lever, Scope};
+use control::{BootAnswer, BootQuestion, Event, Lever, PowerAction, Scope};
 use messages::{AgentKey, AgentMessage};
 
 use super::{Happening, MINUTE, SECOND, START, Step, World, talk};
@@ -14,6 +14,7 @@ impl World {
     pub(super) fn minute(&mut self) -> Step {
         self.at(MINUTE, Happening::Minute);
         self.observe();
+        self.list_runners();
         if !self.calm && self.now >= self.calm_at {
             self.calm_down();
         }
@@ -179,7 +180,7 @@ impl World {
         let pools = &self.inventory.pools;
         let pool = pools[self.random.index(pools.len())].name.clone();
         let reason = "a person looks at it".to_owned();
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 => Lever::Quarantine { sled, reason },
             1 => Lever::Release { sled },
             2 => Lever::Drain { sled },
@@ -188,7 +189,13 @@ impl World {
             6 => Lever::CancelClaim { sled },
             7 => Lever::PausePool { pool, reason },
             8 => Lever::Unhold { sled },
-            9 => Lever::Hold {
+            9 => Lever::Power {
+                sled,
+                action: [PowerAction::On, PowerAction::Off, PowerAction::Cycle]
+                    [self.random.index(3)],
+                force: false,
+            },
+            10 => Lever::Hold {
                 sled,
                 seconds: self.random.between(1, 2 * 3600),
             },

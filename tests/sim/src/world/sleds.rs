@@ -111,6 +111,7 @@ impl World {
                 sled, generation, ..
             } => (*sled, *generation, true),
             Effect::PowerOff { sled, generation } => (*sled, *generation, false),
+            Effect::PowerOnByHand { sled, generation } => (*sled, *generation, true),
             _ => return Ok(Outcome::Stale),
         };
         let newest = self.machines[sled].bmc.newest;
@@ -135,7 +136,10 @@ impl World {
         if on && was_on && !seemed_on {
             self.machines[sled].feigned = true;
         }
-        if acts && on && !was_on {
+        if acts && on && !was_on && matches!(effect, Effect::PowerOnByHand { .. }) {
+            self.note(|| format!("sled {id} goes on by command of a person"));
+            self.turn_on(sled, true);
+        } else if acts && on && !was_on {
             self.check_edge(id, generation, effect)?;
             self.check_budget(sled)?;
             self.note(|| format!("sled {id} goes on by command"));

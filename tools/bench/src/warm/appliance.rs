@@ -301,7 +301,7 @@ impl Drivers {
 impl Dispatch for Drivers {
     fn begin(&self, id: EffectId, effect: &Effect) {
         let outcome = match effect {
-            Effect::PowerOn { sled, .. } => {
+            Effect::PowerOn { sled, .. } | Effect::PowerOnByHand { sled, .. } => {
                 let edge = self
                     .switch(*sled)
                     .is_some_and(|power| !power.send_replace(true));
