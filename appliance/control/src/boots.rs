@@ -13,7 +13,7 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects, StageTimes, by_hand, holds,
+    Effect, Effects, StageTimes, by_hand, drift, energy, holds,
     index::outbox::Subject,
     jobs, outage, power, receipts, reruns, retention,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
@@ -86,6 +86,7 @@ pub(crate) fn claim(
         outcome: None,
         power_cut: false,
         receipt: None,
+        energy: None,
         repository: None,
         circuit,
     };
@@ -512,7 +513,13 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     state
         .checks
         .insert(sled_id, now.after(state.limits.power_poll_ms));
+    if let Some(energy) = energy::take(state, id)
+        && let Some(mut boot) = state.boots.get_mut(id)
+    {
+        boot.energy = Some(energy);
+    }
     by_hand::read_off(state, now, sled_id);
+    drift::ask(state, now, sled_id, fx);
     receipts::make(state, now, id, fx);
     jobs::boot_ended(state, now, id);
     forget_ended(state, now);

@@ -255,6 +255,9 @@ pub struct Effects {
     /// [`Event::PowerRead`](crate::Event::PowerRead). Readings change nothing
     /// in the world, so they are not kept in the outbox.
     pub read_power: Vec<(SledId, Generation)>,
+    /// Sleds whose controllers' settings should be read now, answered by
+    /// [`Event::FactsRead`](crate::Event::FactsRead).
+    pub read_facts: Vec<(SledId, Generation)>,
     /// Receipts that may leave should be looked for, answered by
     /// [`Event::ReceiptsAged`](crate::Event::ReceiptsAged) if there are such.
     pub aged_receipts: Option<AgedReceipts>,
@@ -272,6 +275,7 @@ impl Effects {
             audit: Vec::new(),
             wake: Vec::new(),
             read_power: Vec::new(),
+            read_facts: Vec::new(),
             aged_receipts: None,
         }
     }

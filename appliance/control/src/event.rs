@@ -4,11 +4,12 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use messages::{
     AgentKey, AgentMessage, BootId, DeliveryKey, Digest, EffectId, Generation, HubId, Instruction,
-    JobId, Mac, RunnerId, SledId, TicketToken,
+    JobId, Mac, PowerMeter, RunnerId, SledId, TicketToken,
 };
 
 use crate::{
-    BootImage, Inventory, Labels, Lever, ListedRunner, Outcome, PowerFailure, PowerReading, Scope,
+    BmcFacts, BootImage, Inventory, Labels, Lever, ListedRunner, Outcome, PowerFailure,
+    PowerReading, Scope,
 };
 
 /// An input of the core.
@@ -46,6 +47,26 @@ pub enum Event {
         generation: Generation,
         /// What the driver says.
         result: Result<PowerReading, PowerFailure>,
+    },
+    /// The settings of a sled's controller were read, see
+    /// [`Effects::read_facts`](crate::Effects::read_facts).
+    FactsRead {
+        /// Which sled.
+        sled: SledId,
+        /// At the time of which claim they were asked for.
+        generation: Generation,
+        /// `None` where there is no controller.
+        result: Result<Option<BmcFacts>, PowerFailure>,
+    },
+    /// A sled's draw of power was read, as often as there is something to read
+    /// while it is claimed.
+    WattsRead {
+        /// Which sled.
+        sled: SledId,
+        /// Watts.
+        watts: u32,
+        /// Who measured.
+        meter: PowerMeter,
     },
     /// A sled asks to boot.
     Boot(BootQuestion),

@@ -173,6 +173,10 @@ pub(crate) fn words(
             "dwell",
             format!("a sled stays off for {} s more", seconds(until)),
         ),
+        Hindrance::Unread => (
+            "bmc-check",
+            String::from("the BMC of a free sled is asked whether its settings are what they were"),
+        ),
         Hindrance::Watts { circuit, watts } => (
             "power-budget",
             format!("circuit {circuit} gives no more than {watts} W"),

@@ -104,8 +104,20 @@ fn boot(stage: BootStage) -> Boot {
         }),
         power_cut: false,
         receipt: Some(6),
+        energy: None,
         repository: None,
         circuit: None,
+    }
+}
+
+fn metered(stage: BootStage) -> Boot {
+    Boot {
+        energy: Some(messages::Energy {
+            joules: 5000,
+            measured_ms: 60_000,
+            meter: messages::PowerMeter::Dcmi,
+        }),
+        ..boot(stage)
     }
 }
 
@@ -340,8 +352,12 @@ fn work_rows() {
         ("boot-ended", BootStage::Ended),
         ("boot-held", BootStage::Held),
     ] {
-        check(name, &boot(stage));
+        reads(name, &boot(stage.clone()));
+        check(&alloc::format!("{name}-metered"), &metered(stage));
     }
+    let mut facts = crate::BmcFacts::default();
+    facts.note("user.02", "admin");
+    check("facts", &facts);
     check("delivery", &());
 }
 

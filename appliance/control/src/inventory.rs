@@ -10,7 +10,7 @@ use alloc::{
 use messages::{Assurance, BootId, CircuitId, HubId, Mac, Millis, PoolId, SledId};
 
 use crate::{
-    Duty, Effects, Labels, MintScope, PoolPolicy, StageTimes,
+    Duty, Effects, Labels, MintScope, PoolPolicy, StageTimes, drift,
     effect::Reply,
     jobs,
     rows::{Boot, BootImage, Circuit, Hub, Pool, Power, Scope, Sled},
@@ -375,7 +375,7 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
         apply_hubs(state, inventory);
         apply_pools(state, inventory);
         apply_circuits(state, inventory);
-        apply_sleds(state, now, inventory);
+        apply_sleds(state, now, inventory, fx);
         state.forget_retired();
         state.matches.clear();
         jobs::rematch(state, now);
@@ -509,7 +509,7 @@ fn apply_circuits(state: &mut State, inventory: &Inventory) {
     }
 }
 
-fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
+fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut Effects) {
     let declared: BTreeSet<&str> = inventory
         .sleds
         .iter()
@@ -558,6 +558,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory) {
                 }));
                 state.sleds.insert(id, new_sled(spec, pools, circuit, now));
                 state.checks.insert(id, now);
+                drift::ask(state, now, id, fx);
             }
         }
     }

@@ -9,7 +9,8 @@ use messages::{BootId, Millis, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Duty, Effects, InventoryError, PowerAction, boots, by_hand, holds, power, retention,
+    Audit, Duty, Effects, InventoryError, PowerAction, boots, by_hand, drift, holds, power,
+    retention,
     rows::{BootStage, Power, Withheld},
     state::State,
 };
@@ -49,6 +50,12 @@ pub enum Lever {
     },
     /// Ends the boot of a sled that runs no job; its job is served elsewhere.
     CancelClaim {
+        /// The sled.
+        sled: String,
+    },
+    /// Takes whatever a sled's controller is set to now as what it should be,
+    /// and puts the sled back into service if it was withheld.
+    Readopt {
         /// The sled.
         sled: String,
     },
@@ -136,6 +143,11 @@ pub(crate) fn pull(
             state.checks.insert(id, now);
         }
         Lever::CancelClaim { sled } => cancel_claim(state, now, sled, fx)?,
+        Lever::Readopt { sled } => {
+            let id = find_sled(state, sled)?;
+            drift::readopt(state, now, id, fx);
+            release(state, now, id, sled, fx);
+        }
         Lever::Power {
             sled,
             action,
@@ -195,6 +207,8 @@ fn release(state: &mut State, now: Millis, id: SledId, name: &str, fx: &mut Effe
         audit(fx, "audit.sled.release", Some(name), detail);
     }
     power::try_off_again(state, now, id, fx);
+    // What it was withheld for may not be put right.
+    drift::ask(state, now, id, fx);
     state.checks.insert(id, now);
 }
 

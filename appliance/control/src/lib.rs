@@ -17,9 +17,12 @@ mod agents;
 mod boots;
 mod by_hand;
 mod deliveries;
+mod drift;
 mod effect;
+mod energy;
 mod event;
 mod explain;
+mod facts;
 #[cfg(test)]
 mod golden;
 mod holds;
@@ -60,6 +63,7 @@ pub use event::{
     JobAction, JobReport, Source,
 };
 pub use explain::Explanation;
+pub use facts::{BmcFacts, Drift};
 pub use inventory::{CircuitSpec, Inventory, InventoryError, PoolSpec, SledSpec};
 pub use labels::Labels;
 pub use levers::Lever;

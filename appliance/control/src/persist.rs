@@ -43,11 +43,13 @@ pub enum TableId {
     Receipts,
     /// Signatures of receipts. Only ever appended; not loaded.
     Signatures,
+    /// Settings of sleds' controllers, as adopted.
+    Facts,
 }
 
 impl TableId {
     /// Every table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Hubs,
         Self::Pools,
@@ -59,6 +61,7 @@ impl TableId {
         Self::Outbox,
         Self::Receipts,
         Self::Signatures,
+        Self::Facts,
     ];
 
     /// Name on disk.
@@ -76,6 +79,7 @@ impl TableId {
             Self::Outbox => "outbox",
             Self::Receipts => "receipts",
             Self::Signatures => "signatures",
+            Self::Facts => "facts",
         }
     }
 
@@ -167,9 +171,9 @@ macro_rules! first {
 first!(
     rows::Hub,
     rows::Job,
-    rows::Boot,
     rows::Circuit,
     rows::Pending,
+    crate::BmcFacts,
     Delivery
 );
 
@@ -188,7 +192,7 @@ macro_rules! second {
         }
     )*};
 }
-second!(rows::Sled: first::Sled);
+second!(rows::Sled: first::Sled, rows::Boot: first::Boot);
 
 /// A row in its third version. The first two are still read.
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use alloc::string::String;
 use messages::{CircuitId, Millis, PoolId, SledId};
 
 use crate::{
+    drift,
     index::sleds::Free,
     rows::{Pool, Power, Sled, Withheld},
     state::State,
@@ -37,6 +38,8 @@ pub(crate) enum Hindrance {
     KeptFor(String),
     /// The free ones must stay off for a moment.
     Dwell(Millis),
+    /// The settings of its BMC are not read yet since its last boot.
+    Unread,
     /// The circuit gives no more watts.
     Watts {
         /// Its name.
@@ -141,6 +144,9 @@ fn sled_hindrance(state: &State, now: Millis, pool: PoolId, id: SledId) -> Optio
         if until > now {
             return Some(Hindrance::Dwell(until));
         }
+    }
+    if let Some(unread) = drift::hindrance(state, id) {
+        return Some(unread);
     }
     if let Some((circuit, watts)) = sled
         .circuit

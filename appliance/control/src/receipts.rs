@@ -47,7 +47,11 @@ pub(crate) fn make(state: &mut State, now: Millis, id: BootId, fx: &mut Effects)
             end: boot.end.clone(),
         },
     };
-    let body = ReceiptRecord::V1(receipt).to_bytes();
+    let record = match boot.energy {
+        Some(energy) => ReceiptRecord::Metered(receipt, energy),
+        None => ReceiptRecord::V1(receipt),
+    };
+    let body = record.to_bytes();
     let digest = SignedReceipt::chain_hash(&body);
     state.append_receipt(now, sequence, body, digest);
     if let Some(mut boot) = state.boots.get_mut(id) {

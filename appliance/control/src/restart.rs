@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use messages::{BootId, Millis};
 
 use crate::{
-    Effect, Effects, boots, deliveries,
+    Effect, Effects, boots, deliveries, drift,
     index::outbox::Subject,
     outcomes::LINGER_MS,
     rows::{BootStage, Power},
@@ -75,6 +75,16 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     // A start of before may still be drawing its current.
     for circuit in state.circuits.keys() {
         state.last_start.insert(circuit, now);
+    }
+    let sleds: Vec<_> = state.sleds.keys().collect();
+    for sled in sleds {
+        let claimed = state
+            .sleds
+            .get(sled)
+            .is_some_and(|row| matches!(row.power, Power::Claimed { .. }));
+        if !claimed {
+            drift::ask(state, now, sled, fx);
+        }
     }
     state.due_pools.extend(state.pools.keys());
 }

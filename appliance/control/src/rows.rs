@@ -6,8 +6,8 @@
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use messages::{
-    AgentKey, Assurance, BootId, CircuitId, Digest, Generation, HubId, ImageRef, Inventory, JobId,
-    Mac, Millis, Outcome, PoolId, RunEnd, RunnerId, SledId, TicketToken, WipeReport,
+    AgentKey, Assurance, BootId, CircuitId, Digest, Energy, Generation, HubId, ImageRef, Inventory,
+    JobId, Mac, Millis, Outcome, PoolId, RunEnd, RunnerId, SledId, TicketToken, WipeReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -393,6 +393,8 @@ pub struct Boot {
     pub power_cut: bool,
     /// Its receipt's place in the chain.
     pub receipt: Option<u64>,
+    /// What it drew, once it ended, where that was measured.
+    pub energy: Option<Energy>,
     /// While it is under way: the repository of the job that it has, or else of
     /// the one it was started for. Derived from the jobs.
     #[serde(skip)]

@@ -15,8 +15,9 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effect, Effects, Labels, Limits,
+    BmcFacts, Effect, Effects, Labels, Limits,
     by_hand::Awaited,
+    energy::Meter,
     index::{
         boots::BootIndex,
         jobs::JobIndex,
@@ -47,6 +48,8 @@ pub struct State {
     /// In the order they came: random keys would dirty a page each.
     pub(crate) deliveries: Table<(Millis, DeliveryKey), Delivery, DeliveryKeys>,
     pub(crate) outbox: Table<EffectId, Pending, OutboxIndex>,
+    /// What sleds' controllers are set to, as adopted.
+    pub(crate) facts: Table<SledId, BmcFacts>,
     /// Receipts and signatures made since the last commit.
     pub(crate) appended: Vec<Change>,
     pub(crate) texts: Interner,
@@ -85,6 +88,12 @@ pub struct State {
     pub(crate) began: BTreeMap<BootId, Millis>,
     /// Boots that may have failed their jobs.
     pub(crate) lost: BTreeMap<BootId, Lost>,
+    /// When the settings of each sled's controller are read next.
+    pub(crate) facts_due: Checks,
+    /// Sleds whose settings were asked for, and not told yet.
+    pub(crate) unread: BTreeSet<SledId>,
+    /// What boots drew so far.
+    pub(crate) meters: BTreeMap<BootId, Meter>,
     /// Sleds that people turned off, until they read as off.
     pub(crate) by_hand: BTreeMap<SledId, Awaited>,
     /// When receipts that may leave were last looked for.
@@ -103,6 +112,12 @@ impl Checks {
         self.remove(&sled);
         self.times.insert(sled, at);
         self.order.insert((at, sled));
+    }
+
+    pub(crate) fn all_at(at: Millis, sleds: impl Iterator<Item = SledId>) -> Self {
+        let mut checks = Self::default();
+        sleds.for_each(|sled| checks.insert(sled, at));
+        checks
     }
 
     pub(crate) fn remove(&mut self, sled: &SledId) {
@@ -184,6 +199,7 @@ impl State {
             boots: Table::new(),
             deliveries: Table::new(),
             outbox: Table::new(),
+            facts: Table::new(),
             appended: Vec::new(),
             texts: Interner::default(),
             checks: Checks::default(),
@@ -200,7 +216,10 @@ impl State {
             unmatched: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,
+            meters: BTreeMap::new(),
             by_hand: BTreeMap::new(),
+            facts_due: Checks::default(),
+            unread: BTreeSet::new(),
             began: BTreeMap::new(),
             lost: BTreeMap::new(),
             retained: None,
@@ -229,6 +248,7 @@ impl State {
                 TableId::Boots => restore(&mut state.boots, table, key, value)?,
                 TableId::Deliveries => restore(&mut state.deliveries, table, key, value)?,
                 TableId::Outbox => restore(&mut state.outbox, table, key, value)?,
+                TableId::Facts => restore(&mut state.facts, table, key, value)?,
                 TableId::Receipts | TableId::Signatures => {}
             }
         }
@@ -260,7 +280,11 @@ impl State {
             outage: before.outage.clone(),
             began: before.began.clone(),
             lost: before.lost.clone(),
+            meters: before.meters.clone(),
             by_hand: before.by_hand.clone(),
+            // What was found wrong may be what could not be stored.
+            facts_due: Checks::all_at(Millis(0), self.sleds.keys()),
+            unread: self.sleds.keys().collect(),
             retained: before.retained,
             ..self
         }
@@ -325,6 +349,7 @@ impl State {
         persist::drain(&mut self.boots, TableId::Boots, &mut changes);
         persist::drain(&mut self.deliveries, TableId::Deliveries, &mut changes);
         persist::drain(&mut self.outbox, TableId::Outbox, &mut changes);
+        persist::drain(&mut self.facts, TableId::Facts, &mut changes);
         changes
     }
 
@@ -477,6 +502,9 @@ impl State {
             self.checks.remove(&id);
             self.held.remove(&id);
             self.by_hand.remove(&id);
+            self.facts.remove(id);
+            self.facts_due.remove(&id);
+            self.unread.remove(&id);
         }
         let retired = |pool: &Pool| pool.retired;
         if !self.pools.iter().any(|(_, pool)| retired(pool)) {
@@ -588,6 +616,12 @@ impl State {
     pub fn runner_group(&self, id: BootId) -> Option<&str> {
         let boot = self.boots.get(id)?;
         self.pools.get(boot.pool)?.group.as_deref()
+    }
+
+    /// What a sled's controller is set to, as adopted.
+    #[must_use]
+    pub fn bmc_facts(&self, id: SledId) -> Option<&BmcFacts> {
+        self.facts.get(id)
     }
 
     /// Sleds and boots for invariant checks in simulation.

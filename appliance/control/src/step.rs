@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use messages::{BootId, Millis};
 
 use crate::{
-    Effects, Event, agents, boots, deliveries, effect::Reply, inventory, levers, netboot, orphans,
-    outcomes, power, restart, retention, schedule, state::State,
+    Effects, Event, agents, boots, deliveries, drift, effect::Reply, energy, inventory, levers,
+    netboot, orphans, outcomes, power, restart, retention, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -33,6 +33,12 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
         } => {
             power::read(state, now, sled, generation, result, fx);
         }
+        Event::FactsRead {
+            sled,
+            generation,
+            result,
+        } => drift::read(state, now, sled, generation, result, fx),
+        Event::WattsRead { sled, watts, meter } => energy::read(state, now, sled, watts, meter),
         Event::Boot(question) => {
             fx.reply = Reply::Boot(netboot::answer(state, now, question, fx));
         }
@@ -61,6 +67,7 @@ pub fn step(state: &mut State, now: Millis, event: Event, fx: &mut Effects) {
 
 fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     power::ask_due(state, now, fx);
+    drift::ask_due(state, now, fx);
     let deadlines = &state.boots.index().deadlines;
     let missed: Vec<BootId> = deadlines
         .range(..=(now, BootId(u64::MAX)))

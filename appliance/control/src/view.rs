@@ -105,6 +105,8 @@ pub struct BootView {
     pub job: Option<u64>,
     /// Its receipt.
     pub receipt: Option<u64>,
+    /// Joules that it drew, once it ended, where that was measured.
+    pub joules: Option<u64>,
 }
 
 /// A job.
@@ -291,6 +293,7 @@ impl State {
             runner: boot.runner.as_ref().map(|runner| runner.name.clone()),
             job: boot.job.map(|job| job.number),
             receipt: boot.receipt,
+            joules: boot.energy.map(|energy| energy.joules),
         }
     }
 

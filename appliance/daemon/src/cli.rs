@@ -460,17 +460,15 @@ fn receipts_command(command: ReceiptsCommand) -> anyhow::Result<()> {
         }
         ReceiptsCommand::Show { number, reach } => {
             let export = fetch_receipts(&reach)?;
-            let receipt = receipts::read(&export)?
+            let (receipt, energy) = receipts::read(&export)?
                 .into_iter()
-                .find(|receipt| receipt.sequence == number)
+                .find(|(receipt, _)| receipt.sequence == number)
                 .ok_or_else(|| anyhow::anyhow!("there is no receipt {number}"))?;
+            let plain = receipts::plain(&receipt, energy);
             if reach.json {
-                println!(
-                    "{}",
-                    serde_json::to_string_pretty(&receipts::plain(&receipt))?
-                );
+                println!("{}", serde_json::to_string_pretty(&plain)?);
             } else {
-                print!("{}", table::receipt(&receipts::plain(&receipt)));
+                print!("{}", table::receipt(&plain));
             }
         }
         ReceiptsCommand::Export { file, reach } => export_receipts(&file, &reach)?,

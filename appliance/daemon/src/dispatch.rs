@@ -86,6 +86,9 @@ enum PowerCommand {
     Read {
         generation: Generation,
     },
+    Facts {
+        generation: Generation,
+    },
 }
 
 /// What a dispatcher is built from.
@@ -267,6 +270,10 @@ impl Dispatch for Dispatcher {
         }
     }
 
+    fn read_facts(&self, sled: SledId, generation: Generation) {
+        self.power(sled, PowerCommand::Facts { generation });
+    }
+
     fn wake(&self, boot: BootId) {
         self.shared.wakers.wake(boot);
     }
@@ -319,6 +326,8 @@ impl Dispatcher {
                     queue.reads.store(false, Ordering::Release);
                 }
             }
+            // The core asks again.
+            PowerCommand::Facts { .. } => {}
         }
     }
 }

@@ -42,6 +42,8 @@ pub trait Dispatch: Send + 'static {
     fn begin(&self, id: EffectId, effect: &Effect);
     /// Asks a sled's driver for a reading.
     fn read_power(&self, sled: SledId, generation: Generation);
+    /// Asks a sled's driver what its controller is set to.
+    fn read_facts(&self, sled: SledId, generation: Generation);
     /// Tells a waiting agent to ask again.
     fn wake(&self, boot: BootId);
 }
@@ -292,6 +294,7 @@ struct After {
     audit: Vec<Audit>,
     wake: Vec<BootId>,
     read_power: Vec<(SledId, Generation)>,
+    read_facts: Vec<(SledId, Generation)>,
     aged_receipts: Option<AgedReceipts>,
     settled: Vec<EffectId>,
     queries: Vec<Query>,
@@ -365,6 +368,7 @@ impl Worker {
         after.audit.append(&mut fx.audit);
         after.wake.append(&mut fx.wake);
         after.read_power.append(&mut fx.read_power);
+        after.read_facts.append(&mut fx.read_facts);
         after.aged_receipts = after.aged_receipts.or(fx.aged_receipts);
         fx.reply
     }
@@ -410,6 +414,9 @@ impl Worker {
         }
         for (sled, generation) in after.read_power {
             self.dispatch.read_power(sled, generation);
+        }
+        for (sled, generation) in after.read_facts {
+            self.dispatch.read_facts(sled, generation);
         }
         if let Some(asked) = after.aged_receipts {
             self.find_aged(&asked);

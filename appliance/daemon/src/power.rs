@@ -8,7 +8,6 @@
 pub mod button;
 pub mod command;
 mod error;
-pub mod facts;
 pub mod gpio;
 pub mod ipmi;
 mod manage;
@@ -24,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use command::{CommandConfig, CommandDriver};
+pub use control::{BmcFacts, Drift};
 pub use error::{PowerError, PowerErrorKind, Target};
-pub use facts::{BmcFacts, Drift};
 pub use ipmi::{ConsoleSource, HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
 pub use manage::Watts;
 use protocols::rmcp::Firmware;

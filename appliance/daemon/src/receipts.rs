@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use messages::{ApplianceId, Digest, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode};
+use messages::{
+    ApplianceId, Digest, Energy, Outcome, Receipt, ReceiptRecord, SignedReceipt, decode,
+};
 use serde_json::{Value, json};
 
 use crate::admin::{ReceiptExport, ReceiptsExport};
@@ -79,7 +81,7 @@ struct Head {
 
 const fn head(record: &ReceiptRecord) -> Head {
     match record {
-        ReceiptRecord::V1(receipt) => Head {
+        ReceiptRecord::V1(receipt) | ReceiptRecord::Metered(receipt, _) => Head {
             sequence: receipt.sequence,
             previous: receipt.previous,
             appliance: receipt.appliance,
@@ -143,10 +145,12 @@ pub fn verify(export: &ReceiptsExport, key: &str) -> Result<Vec<Verified>, Recei
             return Err(ReceiptError::Foreign(sequence));
         }
         match &record {
-            ReceiptRecord::V1(receipt) if !boots.insert(receipt.boot) => {
+            ReceiptRecord::V1(receipt) | ReceiptRecord::Metered(receipt, _)
+                if !boots.insert(receipt.boot) =>
+            {
                 return Err(ReceiptError::SecondOfBoot(sequence));
             }
-            ReceiptRecord::V1(_) => {}
+            ReceiptRecord::V1(_) | ReceiptRecord::Metered(..) => {}
             ReceiptRecord::Epoch(epoch) => {
                 let stood = verified.iter().find(|v| v.sequence() + 1 == epoch.first);
                 if stood.is_some_and(|stood| stood.hash != epoch.before) {
@@ -174,11 +178,12 @@ pub fn verify(export: &ReceiptsExport, key: &str) -> Result<Vec<Verified>, Recei
     }
 }
 
-/// The receipts of an export, unverified, without what is said of the chain.
+/// The receipts of an export, unverified, without what is said of the chain, and
+/// what their boots drew.
 ///
 /// # Errors
 /// When one cannot be read.
-pub fn read(export: &ReceiptsExport) -> Result<Vec<Receipt>, ReceiptError> {
+pub fn read(export: &ReceiptsExport) -> Result<Vec<(Receipt, Option<Energy>)>, ReceiptError> {
     export
         .receipts
         .iter()
@@ -186,12 +191,11 @@ pub fn read(export: &ReceiptsExport) -> Result<Vec<Receipt>, ReceiptError> {
         .collect()
 }
 
-fn record(entry: &ReceiptExport) -> Result<Option<Receipt>, ReceiptError> {
+fn record(entry: &ReceiptExport) -> Result<Option<(Receipt, Option<Energy>)>, ReceiptError> {
     let body = unhex(&entry.body).ok_or(ReceiptError::Hex(entry.sequence))?;
-    match decode(&body).map_err(|_| ReceiptError::Body(entry.sequence))? {
-        ReceiptRecord::V1(receipt) => Ok(Some(receipt)),
-        ReceiptRecord::Epoch(_) => Ok(None),
-    }
+    let record: ReceiptRecord = decode(&body).map_err(|_| ReceiptError::Body(entry.sequence))?;
+    let energy = record.energy();
+    Ok(record.receipt().map(|receipt| (receipt.clone(), energy)))
 }
 
 /// How the boot ended, in one word.
@@ -206,7 +210,7 @@ pub const fn outcome(receipt: &Receipt) -> &'static str {
 
 /// A receipt in words and numbers that need no explanation.
 #[must_use]
-pub fn plain(receipt: &Receipt) -> Value {
+pub fn plain(receipt: &Receipt, energy: Option<Energy>) -> Value {
     let observed = &receipt.observed;
     json!({
         "sequence": receipt.sequence,
@@ -246,6 +250,11 @@ pub fn plain(receipt: &Receipt) -> Value {
             "initramfs_digest": observed.initramfs_digest.to_string(),
             "image_digest": observed.image_digest.to_string(),
         },
+        "energy": energy.map(|energy| json!({
+            "joules": energy.joules,
+            "measured_ms": energy.measured_ms,
+            "meter": energy.meter.as_str(),
+        })),
         "reported": {
             "inventory": receipt.reported.inventory,
             "wipe": receipt.reported.wipe,

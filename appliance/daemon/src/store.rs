@@ -301,7 +301,7 @@ impl Store {
             let record = decode(&receipt.body);
             let record = record.map_err(|source| StoreError::Receipt { sequence, source })?;
             let made_at = match record {
-                ReceiptRecord::V1(receipt) => receipt.made_at,
+                ReceiptRecord::V1(receipt) | ReceiptRecord::Metered(receipt, _) => receipt.made_at,
                 ReceiptRecord::Epoch(epoch) => epoch.made_at,
             };
             Ok(Some((made_at, SignedReceipt::chain_hash(&receipt.body))))

@@ -40,6 +40,8 @@ impl Dispatch for Recorder {
         self.read.lock().unwrap().push(sled);
     }
 
+    fn read_facts(&self, _: SledId, _: Generation) {}
+
     fn wake(&self, _: BootId) {}
 }
 

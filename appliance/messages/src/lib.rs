@@ -28,8 +28,8 @@ pub use ids::{
 };
 pub use order::{ImageRef, Order, Secret};
 pub use receipt::{
-    Assurance, Epoch, EpochCause, JobRef, Observed, Outcome, Receipt, ReceiptRecord, Reported,
-    SignedReceipt,
+    Assurance, Energy, Epoch, EpochCause, JobRef, Observed, Outcome, PowerMeter, Receipt,
+    ReceiptRecord, Reported, SignedReceipt,
 };
 pub use wipe::{DiskWipe, Scratch, WipeClass, WipeMethod, WipeReport};
 

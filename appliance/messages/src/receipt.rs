@@ -141,17 +141,47 @@ pub struct Receipt {
     pub reported: Reported,
 }
 
+/// What a boot drew, as its sled's own controller measured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Energy {
+    /// Joules, over the time that was measured.
+    pub joules: u64,
+    /// Milliseconds of the boot between readings that are close enough: what it
+    /// drew in the rest is not known.
+    pub measured_ms: u64,
+    /// Who measured.
+    pub meter: PowerMeter,
+}
+
+/// Where a reading of power is from. Append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerMeter {
+    /// DCMI, of a BMC that is spoken to by IPMI.
+    Dcmi,
+    /// Redfish.
+    Redfish,
+}
+
+impl PowerMeter {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dcmi => "dcmi",
+            Self::Redfish => "redfish",
+        }
+    }
+}
+
 /// Versions of the body. Append only.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every record is a receipt"
-)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiptRecord {
     /// First release.
     V1(Receipt),
     /// No receipt: the chain begins anew.
     Epoch(Epoch),
+    /// A receipt of a boot whose power was measured.
+    Metered(Receipt, Energy),
 }
 
 /// A record in the chain that says where it now begins, so that whoever verifies
@@ -182,6 +212,24 @@ pub enum EpochCause {
 }
 
 impl ReceiptRecord {
+    /// The receipt, where it is one.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            Self::V1(receipt) | Self::Metered(receipt, _) => Some(receipt),
+            Self::Epoch(_) => None,
+        }
+    }
+
+    /// What its boot drew, where that was measured.
+    #[must_use]
+    pub const fn energy(&self) -> Option<Energy> {
+        match self {
+            Self::Metered(_, energy) => Some(*energy),
+            Self::V1(_) | Self::Epoch(_) => None,
+        }
+    }
+
     /// The bytes that are hashed, signed and kept.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -6,9 +6,9 @@ use core::fmt::Debug;
 
 use musher_messages::{
     AgentFrame, AgentKey, AgentMessage, ApplianceFrame, ApplianceId, Assurance, BootId, BootPlan,
-    Digest, Envelope, Epoch, EpochCause, Generation, ImageRef, Instruction, JobRef, Mac, Millis,
-    Observed, Order, Outcome, Receipt, ReceiptRecord, Reported, RunEnd, RunExit, RunnerId, Secret,
-    SignatureBytes, Stage, TicketToken, decode, encode,
+    Digest, Energy, Envelope, Epoch, EpochCause, Generation, ImageRef, Instruction, JobRef, Mac,
+    Millis, Observed, Order, Outcome, PowerMeter, Receipt, ReceiptRecord, Reported, RunEnd,
+    RunExit, RunnerId, Secret, SignatureBytes, Stage, TicketToken, decode, encode,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -128,7 +128,13 @@ fn receipts() {
         },
         reported: Reported::default(),
     };
-    check("receipt", &ReceiptRecord::V1(receipt));
+    check("receipt", &ReceiptRecord::V1(receipt.clone()));
+    let energy = Energy {
+        joules: 5000,
+        measured_ms: 60_000,
+        meter: PowerMeter::Redfish,
+    };
+    check("receipt-metered", &ReceiptRecord::Metered(receipt, energy));
     let epoch = Epoch {
         sequence: 9,
         previous: Digest([8; 32]),

@@ -260,7 +260,8 @@ impl Checks {
     fn receipts(&mut self, state: &State, changes: &[Change]) -> Checked {
         for change in changes.iter().filter(|row| row.table == TableId::Receipts) {
             let body = change.value.clone().unwrap_or_default();
-            let Ok(ReceiptRecord::V1(receipt)) = decode(&body) else {
+            let Ok(ReceiptRecord::V1(receipt) | ReceiptRecord::Metered(receipt, _)) = decode(&body)
+            else {
                 return Err(broken("receipt-chain", "a receipt cannot be read"));
             };
             let (sequence, head) = self.last_receipt;

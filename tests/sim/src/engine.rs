@@ -40,6 +40,8 @@ pub(crate) struct After {
     pub(crate) wake: Vec<BootId>,
     /// Sleds to read.
     pub(crate) read_power: Vec<(SledId, Generation)>,
+    /// Sleds whose controllers are asked for their settings.
+    pub(crate) read_facts: Vec<(SledId, Generation)>,
     /// Effects whose outcomes were stepped.
     pub(crate) settled: Vec<(EffectId, Event)>,
     /// What is to be committed.
@@ -123,6 +125,7 @@ impl Engine {
             control::step(state, now, event.clone(), &mut fx);
             after.wake.append(&mut fx.wake);
             after.read_power.append(&mut fx.read_power);
+            after.read_facts.append(&mut fx.read_facts);
             after.replies.push((event, asker, fx.reply));
         }
         after.changes = state.drain_changes();

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Effect(EffectId, Effect),
     /// A reading.
     Read(SledId, Generation),
+    /// A reading of its settings.
+    Facts(SledId, Generation),
 }
 
 /// A sled's BMC and the driver before it: one command at a time.
@@ -110,6 +112,8 @@ pub(crate) struct Machine {
     pub(crate) exit: i32,
     /// Switched on by hand, or by itself when power came back.
     pub(crate) by_hand: bool,
+    /// Counts changes to its BMC's settings: jobs with root reach them.
+    pub(crate) settings: u64,
     /// Turned on by our command, with network boot set and read back.
     pub(crate) forced: bool,
     /// When its BMC last said off in this power-on, and that was not so.
@@ -157,6 +161,7 @@ impl Machine {
             ran_at: 0,
             exit: 0,
             by_hand: false,
+            settings: 0,
             forced: false,
             lied_at: None,
             feigned: false,

@@ -64,6 +64,7 @@ enum Happening {
     },
     Answer(EffectId, Outcome),
     Reading(SledId, Generation, PowerReading),
+    Facts(SledId, Generation),
     /// A sled says what its phase has it say.
     Ask(usize, u32),
     /// A runner asks GitHub for a job.
@@ -225,6 +226,9 @@ impl<D: Demand> World<D> {
             let answer = Happening::Reading(sled, generation, reading);
             self.after(self.timing.answer, answer);
         }
+        for (sled, generation) in after.read_facts {
+            self.after(self.timing.answer, Happening::Facts(sled, generation));
+        }
         spent
     }
 
@@ -275,6 +279,14 @@ impl<D: Demand> World<D> {
                     sled,
                     generation,
                     result,
+                };
+                Some((None, read))
+            }
+            Happening::Facts(sled, generation) => {
+                let read = Event::FactsRead {
+                    sled,
+                    generation,
+                    result: Ok(None),
                 };
                 Some((None, read))
             }

@@ -2,10 +2,13 @@
 
 use alloc::{string::String, vec::Vec};
 
-use messages::{ApplianceId, Assurance, BootId, Digest, Generation, HubId, Mac, Millis, PoolId};
+use messages::{
+    AgentKey, ApplianceId, Assurance, BootId, Digest, Generation, HubId, Inventory, JobId, Mac,
+    Millis, Outcome, PoolId, RunEnd, SledId, TicketToken, WipeReport,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{BootImage, Power, Scope, Withheld};
+use super::{BootImage, BootStage, Power, Runner, Scope, Timeline, Withheld};
 use crate::{
     Labels,
     policy::{Duty, PoolPolicy, StageTimes},
@@ -124,6 +127,65 @@ impl From<Sled> for super::Sled {
             duty: Duty::InService,
             hold_until: None,
             times: StageTimes::default(),
+        }
+    }
+}
+
+/// A boot whose power was not measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub(crate) sled: SledId,
+    pub(crate) generation: Generation,
+    pub(crate) pool: PoolId,
+    pub(crate) image: BootImage,
+    pub(crate) for_job: Option<JobId>,
+    pub(crate) stage: BootStage,
+    pub(crate) deadline: Millis,
+    pub(crate) ticket: TicketToken,
+    pub(crate) key: Option<AgentKey>,
+    pub(crate) times: Timeline,
+    pub(crate) power_edge: bool,
+    pub(crate) replayed: bool,
+    pub(crate) override_confirmed: bool,
+    pub(crate) runner: Option<Runner>,
+    pub(crate) mints: u32,
+    pub(crate) job: Option<JobId>,
+    pub(crate) inventory: Option<Inventory>,
+    pub(crate) wipe: Option<WipeReport>,
+    pub(crate) end: Option<RunEnd>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) power_cut: bool,
+    pub(crate) receipt: Option<u64>,
+}
+
+impl From<Boot> for super::Boot {
+    fn from(row: Boot) -> Self {
+        Self {
+            sled: row.sled,
+            generation: row.generation,
+            pool: row.pool,
+            image: row.image,
+            for_job: row.for_job,
+            stage: row.stage,
+            deadline: row.deadline,
+            ticket: row.ticket,
+            key: row.key,
+            times: row.times,
+            power_edge: row.power_edge,
+            replayed: row.replayed,
+            override_confirmed: row.override_confirmed,
+            runner: row.runner,
+            mints: row.mints,
+            job: row.job,
+            inventory: row.inventory,
+            wipe: row.wipe,
+            end: row.end,
+            outcome: row.outcome,
+            power_cut: row.power_cut,
+            receipt: row.receipt,
+            energy: None,
+            repository: None,
+            circuit: None,
         }
     }
 }

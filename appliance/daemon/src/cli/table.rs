@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use messages::Receipt;
+use messages::{Energy, Receipt};
 use serde_json::Value;
 
 /// Columns as wide as they need to be.
@@ -224,10 +224,10 @@ fn ways(value: &Value) -> String {
     out
 }
 
-pub(super) fn receipts(receipts: &[Receipt]) -> String {
+pub(super) fn receipts(receipts: &[(Receipt, Option<Energy>)]) -> String {
     let rows: Vec<Vec<String>> = receipts
         .iter()
-        .map(|receipt| {
+        .map(|(receipt, energy)| {
             let job = receipt.job.as_ref();
             vec![
                 receipt.sequence.to_string(),
@@ -240,6 +240,7 @@ pub(super) fn receipts(receipts: &[Receipt]) -> String {
                     || "-".to_owned(),
                     |job| cell(&job.repository.as_str().into()),
                 ),
+                energy.map_or_else(|| "-".to_owned(), |energy| energy.joules.to_string()),
             ]
         })
         .collect();
@@ -252,6 +253,7 @@ pub(super) fn receipts(receipts: &[Receipt]) -> String {
             "OUTCOME",
             "JOB",
             "REPOSITORY",
+            "JOULES",
         ],
         &rows,
     )

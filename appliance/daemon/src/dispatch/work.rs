@@ -50,12 +50,16 @@ impl Work {
                     continue;
                 }
             };
-            let read = matches!(command, PowerCommand::Read { .. });
-            self.carry_out(&shared, &mut driver, command, &mut newest)
-                .await;
-            if read && !outage_settled {
+            // What we set ourselves is no change of its settings.
+            let reads = matches!(
+                command,
+                PowerCommand::Read { .. } | PowerCommand::Facts { .. }
+            );
+            if reads && !outage_settled {
                 outage_settled = keep_off_after_outage(driver.means()).await;
             }
+            self.carry_out(&shared, &mut driver, command, &mut newest)
+                .await;
         }
         driver.means().close().await;
     }
@@ -73,6 +77,15 @@ impl Work {
                 self.reads.store(false, Ordering::Release);
                 let result = driver.read().await.map(reading).map_err(power_failure);
                 let event = Event::PowerRead {
+                    sled,
+                    generation,
+                    result,
+                };
+                drop(shared.engine.submit(event).await);
+            }
+            PowerCommand::Facts { generation } => {
+                let result = driver.means().facts().await.map_err(power_failure);
+                let event = Event::FactsRead {
                     sled,
                     generation,
                     result,
@@ -125,7 +138,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 /// Once per start: after an outage no sled shall start by itself. Whether that
-/// is settled: a BMC that does not answer is asked again after its next
+/// is settled: a BMC that does not answer is asked again before its next
 /// reading, one that refuses is not.
 async fn keep_off_after_outage(driver: &mut Driver) -> bool {
     match driver.keep_off_after_outage().await {

@@ -67,6 +67,7 @@ pub(crate) fn boot_at(number: u64, sled: &str, claimed: u64, steps: usize) -> Bo
         runner: (steps >= 6).then(|| format!("musher-3f9a-{sled}-{number}-1")),
         job: (steps >= 8).then_some(number),
         receipt: (steps >= 10).then_some(number),
+        joules: (steps >= 10).then_some(48_000),
     }
 }
 

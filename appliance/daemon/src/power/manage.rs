@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use super::facts::BmcFacts;
+use super::BmcFacts;
 use super::ipmi::{ConsoleSource, IpmiConsole};
 use super::{Driver, PowerError, Switched};
 

@@ -133,7 +133,6 @@ async fn drift_is_seen_and_said() {
          is \"\\x1b[31mevil\" enabled, sessions, administrator",
     ];
     assert_eq!(said, expect);
-    assert_ne!(before.digest(), after.digest());
 }
 
 #[tokio::test]

@@ -62,7 +62,8 @@ pub(crate) fn chain_on_disk(engine: &Engine, receipts: u64) -> Checked {
         .iter()
         .filter(|((table, _), _)| *table == TableId::Receipts)
     {
-        let Ok(ReceiptRecord::V1(receipt)) = decode(body) else {
+        let Ok(ReceiptRecord::V1(receipt) | ReceiptRecord::Metered(receipt, _)) = decode(body)
+        else {
             return Err(broken("receipt-chain", "a stored receipt cannot be read"));
         };
         count += 1;

@@ -188,6 +188,16 @@ impl World {
         let live = state
             .boot(*boot)
             .is_some_and(|row| row.stage != BootStage::Ended);
+        let adopted = state.bmc_facts(sled);
+        let machine = self.machine_of(sled).map(|index| &self.machines[index]);
+        if let (Some(adopted), Some(machine)) = (adopted, machine)
+            && adopted.get("user.02") != Some(machine.settings.to_string().as_str())
+        {
+            return Err(broken(
+                "changed-bmc-is-withheld",
+                format!("sled {sled} goes on, though its BMC's settings are not the adopted ones"),
+            ));
+        }
         if current && live {
             return Ok(());
         }

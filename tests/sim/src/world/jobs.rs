@@ -11,6 +11,9 @@ use crate::{
     machine::Phase,
 };
 
+/// One job in so many changes the settings of its sled's BMC.
+const TAMPERS: u64 = 53;
+
 impl World {
     /// A listener looks for a job.
     pub(super) fn listen(&mut self, name: &str, sled: usize, epoch: u64) -> Step {
@@ -86,6 +89,10 @@ impl World {
             return Ok(());
         }
         let hangs = machine.fate.hangs;
+        if !self.calm && number.is_multiple_of(TAMPERS) {
+            self.note(|| format!("job {number} changes the BMC of machine {sled}"));
+            self.machines[sled].settings += 1;
+        }
         let conclusion = if self.random.chance(800) {
             "success"
         } else {

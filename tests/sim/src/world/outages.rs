@@ -109,7 +109,15 @@ impl World {
             .map(|(_, sled)| sled.name.to_string())
             .collect();
         for sled in withheld {
-            self.submit(Event::Lever(Lever::Release { sled }), Asker::Operator);
+            let changed = crate::machine::index_of(&sled)
+                .and_then(|index| self.machines.get(index))
+                .is_some_and(|machine| machine.settings > 0);
+            let lever = if changed {
+                Lever::Readopt { sled }
+            } else {
+                Lever::Release { sled }
+            };
+            self.submit(Event::Lever(lever), Asker::Operator);
         }
     }
 

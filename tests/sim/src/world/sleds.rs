@@ -1,6 +1,6 @@
 //! Sleds: BMCs that carry out commands, machines that boot and say so.
 
-use control::{Effect, Event, Outcome, PowerFailure, PowerReading, PoweredOn};
+use control::{BmcFacts, Effect, Event, Outcome, PowerFailure, PowerReading, PoweredOn};
 use messages::SledId;
 
 use super::{Happening, MAX_RUNTIME_S, MINUTE, SECOND, Step, World, talk};
@@ -16,7 +16,7 @@ use crate::{
 const PATIENT_TRIES: u32 = 80;
 
 impl World {
-    fn machine_of(&self, sled: SledId) -> Option<usize> {
+    pub(super) fn machine_of(&self, sled: SledId) -> Option<usize> {
         let name = self.engine.state.as_ref()?.sled_name(sled)?;
         crate::machine::index_of(name).filter(|index| *index < self.machines.len())
     }
@@ -37,6 +37,11 @@ impl World {
             .any(|(_, one)| matches!(one, Command::Read(..)));
         if reads && matches!(command, Command::Read(..)) {
             return;
+        }
+        // One reading of the settings waits at a time, the newest.
+        if matches!(command, Command::Facts(..)) {
+            bmc.commands
+                .retain(|(_, one)| !matches!(one, Command::Facts(..)));
         }
         bmc.commands.push_back((incarnation, command));
         self.next_command(index);
@@ -84,6 +89,22 @@ impl World {
                 };
                 let result = if failing { Err(failure) } else { Ok(reading) };
                 let event = Event::PowerRead {
+                    sled: id,
+                    generation,
+                    result,
+                };
+                self.at(1, Happening::Answer { incarnation, event });
+            }
+            Command::Facts(id, generation) => {
+                let settings = self.machines[sled].settings;
+                let result = if failing {
+                    Err(failure)
+                } else {
+                    let mut facts = BmcFacts::default();
+                    facts.note("user.02", settings);
+                    Ok(Some(facts))
+                };
+                let event = Event::FactsRead {
                     sled: id,
                     generation,
                     result,

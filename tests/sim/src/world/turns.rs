@@ -253,6 +253,9 @@ impl World {
         for (sled, generation) in after.read_power {
             self.command(sled, Command::Read(sled, generation));
         }
+        for (sled, generation) in after.read_facts {
+            self.command(sled, Command::Facts(sled, generation));
+        }
         Ok(())
     }
 

@@ -352,6 +352,18 @@ impl Dispatch for Drivers {
         });
     }
 
+    fn read_facts(&self, sled: SledId, generation: Generation) {
+        let engine = self.engine.clone();
+        self.runtime.spawn(async move {
+            let read = Event::FactsRead {
+                sled,
+                generation,
+                result: Ok(None),
+            };
+            drop(engine.submit(read).await);
+        });
+    }
+
     fn wake(&self, boot: BootId) {
         self.wakers.wake(boot);
     }

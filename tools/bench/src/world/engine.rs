@@ -33,6 +33,7 @@ pub(crate) struct After {
     pub(crate) wake: Vec<BootId>,
     pub(crate) begun: Vec<(EffectId, Effect)>,
     pub(crate) read_power: Vec<(SledId, Generation)>,
+    pub(crate) read_facts: Vec<(SledId, Generation)>,
 }
 
 /// The core and what its caller remembers.
@@ -139,5 +140,6 @@ fn step(
     control::step(state, at, event, &mut fx);
     after.wake.append(&mut fx.wake);
     after.read_power.append(&mut fx.read_power);
+    after.read_facts.append(&mut fx.read_facts);
     fx.reply
 }

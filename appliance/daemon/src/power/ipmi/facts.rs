@@ -7,8 +7,8 @@ use protocols::rmcp::{
 
 use super::IpmiClient;
 use super::settings::GUARDED;
+use crate::power::BmcFacts;
 use crate::power::PowerError;
-use crate::power::facts::BmcFacts;
 
 impl IpmiClient {
     /// Reads users, LAN, boot override, restore policy, firmware and which
