@@ -9,11 +9,7 @@
 //! The bookmark moves only after the core has committed. A failure repeats
 //! the page, never skips it. What a delivery means is for `control`.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control::{DeliveryResult, Source};
 use messages::{HubId, decode, encode};
@@ -22,9 +18,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     engine::{Clock, Engine},
-    github::{Cursor, ErrorKind, GithubClient, GithubError, LogEntry, LoggedDelivery},
+    github::{Cursor, GithubClient, GithubError, LogEntry, LoggedDelivery},
     http::Shutdown,
-    intake::{self, Delivery, NotTaken},
+    intake::{self, Delivery},
+    reader::{self, Board, Fault},
     retry::Backoff,
     store::{Store, StoreError},
 };
@@ -40,8 +37,6 @@ const HURRY: Duration = Duration::from_secs(3);
 /// How long such news is waited for: GitHub logs an attempt when it has ended,
 /// and gives one 10 s (a server: 30 s).
 const HURRY_FOR: Duration = Duration::from_secs(40);
-/// Waits after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Payloads fetched at once.
 const AT_ONCE: usize = 2;
 /// Tries at a payload that cannot be read, before it is given up.
@@ -72,30 +67,24 @@ pub struct LogConfig {
     pub kept_ms: u64,
 }
 
-/// How the reading goes, for people.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct LogHealth {
-    /// The App's configured name.
-    pub github: String,
-    /// When the newest entries were read last, in Unix milliseconds.
-    pub read_at: Option<u64>,
-    /// Whether older entries are still being read.
-    pub backlog: bool,
-    /// Deliveries taken from the log since the start.
-    pub taken: u64,
-    /// Deliveries whose payload could not be read.
-    pub passed_over: u64,
-    /// Why the log cannot be read now.
-    pub problem: Option<String>,
-}
-
 /// What a reader shares with others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogShared {
     /// Deliveries that it need not fetch.
     pub seen: Seen,
+    /// How it does.
+    pub board: Board,
     news: Notify,
-    health: Mutex<LogHealth>,
+}
+
+impl Default for LogShared {
+    fn default() -> Self {
+        Self {
+            seen: Seen::default(),
+            board: Board::new("delivery log"),
+            news: Notify::default(),
+        }
+    }
 }
 
 impl LogShared {
@@ -108,17 +97,6 @@ impl LogShared {
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
-
-    /// How the reading goes.
-    #[must_use]
-    pub fn health(&self) -> LogHealth {
-        let health = self.health.lock();
-        health.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn health_mut(&self, change: impl FnOnce(&mut LogHealth)) {
-        change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// Versions of the stored bookmark. Append only.
@@ -127,17 +105,6 @@ enum Stored {
     /// All entries up to this time were dealt with, in Unix milliseconds by
     /// GitHub's clock.
     V1(u64),
-}
-
-/// Why a page has to be read again.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error(transparent)]
-    Github(#[from] GithubError),
-    #[error("a delivery of the log was not taken: {0}")]
-    NotTaken(#[from] NotTaken),
-    #[error("the bookmark of the delivery log was not stored: {0}")]
-    Store(#[from] StoreError),
 }
 
 /// Reads one App's log.
@@ -171,7 +138,7 @@ impl DeliveryLog {
     /// Reads until the appliance stops.
     pub async fn run(self, shutdown: Shutdown) {
         let name = self.client.name().to_owned();
-        self.shared.health_mut(|health| health.github = name);
+        self.shared.board.change(|health| health.github = name);
         tokio::select! {
             () = self.read_on() => {}
             () = shutdown.wait() => {}
@@ -184,7 +151,7 @@ impl DeliveryLog {
         let mut times = Times {
             due: now,
             hurried: now,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            backoff: reader::backoff(),
         };
         let mut tries = Tries::default();
         loop {
@@ -200,14 +167,16 @@ impl DeliveryLog {
             match self.turn(&mut passes, at, &mut tries).await {
                 Ok(()) => {
                     times.backoff.reset();
-                    self.note_read(is_head, passes.next().is_some());
+                    let newest = is_head.then(|| self.clock.now());
+                    let backlog = passes.next().is_some();
+                    self.shared.board.note_read(newest, backlog);
                 }
                 Err(fault) => {
                     if matches!(&fault, Fault::Github(error) if is_stale_cursor(error)) {
                         passes.start_over();
                     }
-                    let wait = wait_after(&fault, &mut times.backoff);
-                    self.note_problem(&fault);
+                    let wait = fault.wait(&mut times.backoff);
+                    self.shared.board.note_problem(&fault);
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -327,7 +296,7 @@ impl DeliveryLog {
                 };
                 let result = intake::submit(&self.engine, delivery).await?;
                 if matches!(result, DeliveryResult::Queued | DeliveryResult::Updated) {
-                    self.shared.health_mut(|health| health.taken += 1);
+                    self.shared.board.change(|health| health.taken += 1);
                 }
             }
         }
@@ -340,31 +309,7 @@ impl DeliveryLog {
             github = self.client.name(), delivery = %entry.guid, %error,
             "a delivery in github's log cannot be read, and is passed over",
         );
-        self.shared.health_mut(|health| health.passed_over += 1);
-    }
-
-    fn note_read(&self, is_head: bool, backlog: bool) {
-        let now = self.clock.now();
-        self.shared.health_mut(|health| {
-            if is_head {
-                health.read_at = Some(now.0);
-            }
-            if health.problem.take().is_some() {
-                tracing::info!(github = %health.github, "the delivery log is read again");
-            }
-            health.backlog = backlog;
-        });
-    }
-
-    /// Says a problem once, not at each try.
-    fn note_problem(&self, fault: &Fault) {
-        let problem = fault.to_string();
-        self.shared.health_mut(|health| {
-            if health.problem.as_ref() != Some(&problem) {
-                tracing::warn!(github = %health.github, error = %problem, "the delivery log cannot be read; trying on");
-            }
-            health.problem = Some(problem);
-        });
+        self.shared.board.change(|health| health.passed_over += 1);
     }
 
     fn row(&self) -> String {
@@ -429,24 +374,6 @@ fn rank(entry: &LogEntry) -> u8 {
 /// GitHub answers a cursor that it does not know with 400 or 422.
 fn is_stale_cursor(error: &GithubError) -> bool {
     matches!(error, GithubError::Status(status) if matches!(status.status, 400 | 404 | 422))
-}
-
-fn wait_after(fault: &Fault, backoff: &mut Backoff) -> Duration {
-    let usual = backoff.failed();
-    match fault {
-        Fault::Github(error) => match error.kind() {
-            ErrorKind::RateLimited { retry_after_ms } => {
-                usual.max(Duration::from_millis(retry_after_ms))
-            }
-            ErrorKind::Conflict
-            | ErrorKind::Permission
-            | ErrorKind::NotFound
-            | ErrorKind::Invalid
-            | ErrorKind::Unauthorized
-            | ErrorKind::Unavailable => usual,
-        },
-        Fault::NotTaken(_) | Fault::Store(_) => usual,
-    }
 }
 
 #[cfg(test)]

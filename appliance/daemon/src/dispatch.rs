@@ -419,7 +419,7 @@ impl Shared {
         if let Some(group) = &group {
             request.runner_group_id = self.group(client, group).await?;
         }
-        let at = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let at = crate::github::Scope::of(scope).map_err(|error| github_failure(&error))?;
         let minted = client.generate_jitconfig(at, request).await;
         if let (Err(_), Some(group)) = (&minted, &group) {
             // It may have been made anew under another number.
@@ -441,7 +441,7 @@ impl Shared {
             return Ok(*id);
         }
         let (_, scope, name) = group;
-        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let scope = crate::github::Scope::of(scope).map_err(|error| github_failure(&error))?;
         let found = client
             .runner_group(scope, name.clone())
             .await
@@ -462,7 +462,7 @@ impl Shared {
         runner: Option<RunnerId>,
     ) -> Result<bool, GithubFailure> {
         let client = self.hub(hub)?;
-        let scope = github_scope(scope).map_err(|error| github_failure(&error))?;
+        let scope = crate::github::Scope::of(scope).map_err(|error| github_failure(&error))?;
         let id = match runner {
             Some(id) => id.0,
             None => match client.find_runner(scope.clone(), name).await {
@@ -493,13 +493,6 @@ impl Shared {
             Ok(None) => Ok(JobAnswer::Gone),
             Err(error) => Err(github_failure(&error)),
         }
-    }
-}
-
-fn github_scope(scope: &Scope) -> Result<crate::github::Scope, GithubError> {
-    match scope {
-        Scope::Org(org) => crate::github::Scope::org(org),
-        Scope::Repo(repo) => crate::github::Scope::repo(repo),
     }
 }
 

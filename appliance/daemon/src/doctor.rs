@@ -88,10 +88,7 @@ impl Need {
     fn of(pool: &PoolSpec) -> Result<Self, GithubError> {
         Ok(Self {
             pool: pool.name.clone(),
-            scope: match &pool.scope {
-                control::Scope::Org(org) => Scope::org(org)?,
-                control::Scope::Repo(repo) => Scope::repo(repo)?,
-            },
+            scope: Scope::of(&pool.scope)?,
             labels: pool.labels.clone(),
             group: pool.group.clone(),
             mints_in_repositories: pool.policy.mint_scope == MintScope::Repository,

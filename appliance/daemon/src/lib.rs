@@ -6,6 +6,7 @@
 //! | [`store`] | keeps rows in redb | knows what they mean |
 //! | [`webhook`] | verifies deliveries | parses before it verified |
 //! | [`delivery_log`] | reads from GitHub's log what did not arrive | decides what it means |
+//! | [`sweep`] | finds jobs at GitHub that no delivery told of | decides what they mean |
 //! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
 //! | [`tunnel`] | keeps a tunnel program or a channel up | trusts what comes through |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
@@ -38,10 +39,12 @@ pub mod netboot;
 pub mod page;
 pub mod payload;
 pub mod power;
+pub mod reader;
 pub mod receipts;
 pub mod retry;
 pub mod serve;
 pub mod store;
+pub mod sweep;
 pub mod tunnel;
 pub mod vault;
 pub mod ways;

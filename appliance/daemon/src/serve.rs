@@ -48,6 +48,7 @@ use crate::{
         },
     },
     store::Store,
+    sweep::Places,
     vault::Vault,
     ways::{App, WaysConfig},
     webhook::{Hub, Webhook},
@@ -386,11 +387,17 @@ fn number(
         let id = state
             .hub_id(&name)
             .ok_or_else(|| anyhow::anyhow!("github \"{name}\": the core has no number for it"))?;
+        let mut places = Places::default();
+        let pools = inventory.inventory.pools.iter();
+        pools
+            .filter(|pool| pool.github == name)
+            .for_each(|pool| places.add(pool));
         numbered.apps.push(App {
             hub: id,
             secret: github.webhook_secret.clone(),
             api_url: github.api_url.clone(),
             client: client.clone(),
+            places,
         });
         numbered.clients.insert(id, client);
         numbered.hubs.push(Hub {

@@ -1,5 +1,6 @@
-//! How deliveries come in: starts what `[tunnel]` names and one log reader per
-//! App, and tells people how each does. It takes no delivery itself.
+//! How deliveries come in: starts what `[tunnel]` names, and one log reader
+//! and one sweep per App, and tells people how each does. It takes no delivery
+//! itself.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,11 +10,13 @@ use tokio::task::JoinSet;
 
 use crate::{
     config::{SecretBytes, Tunnel, Way},
-    delivery_log::{DeliveryLog, LogConfig, LogHealth, LogShared, kept_ms},
+    delivery_log::{DeliveryLog, LogConfig, LogShared, kept_ms},
     engine::{Clock, Engine},
     github::GithubClient,
     http::Shutdown,
+    reader::{Board, Health},
     store::Store,
+    sweep::{Places, Sweep},
     tunnel::{TunnelShared, TunnelView, command::CommandTunnel, smee::Smee},
 };
 
@@ -27,6 +30,8 @@ pub struct App {
     pub api_url: String,
     /// Its client.
     pub client: GithubClient,
+    /// Where its pools' jobs are.
+    pub places: Places,
 }
 
 /// One App, as a channel needs it.
@@ -63,7 +68,9 @@ pub struct WaysView {
     /// The tunnel that Musher keeps up, if there is one.
     pub tunnel: Option<TunnelView>,
     /// One per App.
-    pub delivery_log: Vec<LogHealth>,
+    pub delivery_log: Vec<Health>,
+    /// One per App that is swept.
+    pub sweep: Vec<Health>,
 }
 
 /// The ways in, as far as others ask about them.
@@ -72,6 +79,7 @@ pub struct Ways {
     kind: &'static str,
     tunnel: Option<Arc<TunnelShared>>,
     logs: Vec<Arc<LogShared>>,
+    sweeps: Vec<Arc<Board>>,
 }
 
 impl WaysConfig {
@@ -81,6 +89,7 @@ impl WaysConfig {
             kind: self.tunnel.way.kind(),
             tunnel: None,
             logs: Vec::new(),
+            sweeps: Vec::new(),
         };
         // A channel says 200 to everything, whether we listen or not.
         let trust_answers = match self.tunnel.way {
@@ -104,6 +113,19 @@ impl WaysConfig {
                 shared: Arc::clone(&shared),
             };
             tasks.spawn(log.run(shutdown.clone()));
+            if let (Some(interval), false) = (self.tunnel.sweep, app.places.is_empty()) {
+                let board = Arc::new(Board::new("sweep"));
+                let sweep = Sweep {
+                    hub: app.hub,
+                    client: app.client.background(),
+                    places: app.places,
+                    engine: self.engine.clone(),
+                    clock: self.clock,
+                    board: Arc::clone(&board),
+                };
+                tasks.spawn(sweep.run(interval, shutdown.clone()));
+                ways.sweeps.push(board);
+            }
             hubs.push(Hub {
                 id: app.hub,
                 secret: app.secret,
@@ -146,7 +168,8 @@ impl Ways {
         WaysView {
             kind: self.kind,
             tunnel: self.tunnel.as_ref().map(|tunnel| tunnel.view()),
-            delivery_log: self.logs.iter().map(|log| log.health()).collect(),
+            delivery_log: self.logs.iter().map(|log| log.board.health()).collect(),
+            sweep: self.sweeps.iter().map(|board| board.health()).collect(),
         }
     }
 }

@@ -12,5 +12,7 @@ mod endpoints;
 mod manifest;
 #[path = "github/stage.rs"]
 mod stage;
+#[path = "github/sweep.rs"]
+mod sweep;
 #[path = "github/trouble.rs"]
 mod trouble;

@@ -56,7 +56,10 @@ fn what_was_lost_comes_from_the_log() {
     let webhook = format!("http://{}/api/webhook", musher.webhook());
     let hub = Hub::start(&musher, &webhook, free_port().unwrap()).unwrap();
     musher
-        .configure(hub.api(), "[tunnel]\nkind = \"direct\"\npoll_s = 1")
+        .configure(
+            hub.api(),
+            "[tunnel]\nkind = \"direct\"\npoll_s = 1\nsweep_s = 0",
+        )
         .unwrap();
     // Before the appliance ran for the first time.
     let early = hub.queue_job("early").unwrap();
@@ -112,6 +115,30 @@ fn what_was_lost_comes_from_the_log() {
 }
 
 #[test]
+fn what_no_log_holds_is_swept() {
+    let mut musher = Standalone::new().unwrap();
+    let webhook = format!("http://{}/api/webhook", musher.webhook());
+    let hub = Hub::start(&musher, &webhook, free_port().unwrap()).unwrap();
+    let lines = "[tunnel]\nkind = \"direct\"\nsweep_s = 1";
+    musher.configure(hub.api(), lines).unwrap();
+    musher.start().unwrap();
+    hub.deliveries_are("lost").unwrap();
+    let lost = hub.queue_job("lost").unwrap();
+    wait_for_job(&musher, lost);
+    musher.kill().unwrap();
+    let down = hub.queue_job("down").unwrap();
+    musher.start().unwrap();
+    wait_for_job(&musher, down);
+    assert!(hub.deliveries().unwrap().is_empty(), "no log holds them");
+    let by_sweep = |job: u64| (format!("sweep.1.{job}.1.queued"), "Sweep".to_owned());
+    assert_eq!(queued(&musher), [by_sweep(lost), by_sweep(down)]);
+    assert_eq!(taken(&musher).len(), 2, "each is told once");
+    let status = musher.run(&["status", "--config", "musher.toml"]).unwrap();
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(said.contains("sweep of main: 1 taken"), "{said}");
+}
+
+#[test]
 fn pulling_needs_nobody_to_listen() {
     let mut musher = Standalone::new().unwrap();
     // Where nobody listens.
@@ -122,7 +149,10 @@ fn pulling_needs_nobody_to_listen() {
     )
     .unwrap();
     musher
-        .configure(hub.api(), "[tunnel]\nkind = \"pull\"\npoll_s = 1")
+        .configure(
+            hub.api(),
+            "[tunnel]\nkind = \"pull\"\npoll_s = 1\nsweep_s = 0",
+        )
         .unwrap();
     musher.start().unwrap();
     let one = hub.queue_job("one").unwrap();

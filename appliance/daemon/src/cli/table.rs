@@ -203,21 +203,22 @@ fn ways(value: &Value) -> String {
             let _ = writeln!(out, "  | {}", cell(line));
         }
     }
-    for log in items(&value["delivery_log"]) {
-        let github = cell(&log["github"]);
-        let _ = writeln!(
-            out,
-            "delivery log of {github}: {} taken, {} passed over{}",
-            cell(&log["taken"]),
-            cell(&log["passed_over"]),
-            if log["backlog"] == true {
-                ", still reading back"
-            } else {
-                ""
+    for (name, key, still) in [
+        ("delivery log", "delivery_log", ", still reading back"),
+        ("sweep", "sweep", ", under way"),
+    ] {
+        for reader in items(&value[key]) {
+            let github = cell(&reader["github"]);
+            let _ = writeln!(
+                out,
+                "{name} of {github}: {} taken, {} passed over{}",
+                cell(&reader["taken"]),
+                cell(&reader["passed_over"]),
+                if reader["backlog"] == true { still } else { "" }
+            );
+            if !reader["problem"].is_null() {
+                let _ = writeln!(out, "{name} of {github}: {}", cell(&reader["problem"]));
             }
-        );
-        if !log["problem"].is_null() {
-            let _ = writeln!(out, "delivery log of {github}: {}", cell(&log["problem"]));
         }
     }
     out.push('\n');

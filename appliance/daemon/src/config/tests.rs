@@ -205,6 +205,10 @@ fn bad_configurations_are_refused() {
         &["tunnel.poll_s", "between"],
     );
     check_tunnel(
+        "kind = \"direct\"\nsweep_s = 3601",
+        &["tunnel.sweep_s", "0 (never) and 3600"],
+    );
+    check_tunnel(
         "kind = \"pull\"\nurl = \"https://smee.io/x\"",
         &["tunnel.url", "smee"],
     );

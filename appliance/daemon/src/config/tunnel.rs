@@ -17,7 +17,12 @@ pub struct Tunnel {
     pub way: Way,
     /// How often each App's delivery log is read.
     pub poll: Duration,
+    /// How often GitHub is asked for jobs that no log holds; never without.
+    pub sweep: Option<Duration>,
 }
+
+/// Seconds between two sweeps, unless configured.
+const SWEEP_S: u64 = 120;
 
 /// How deliveries come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +127,7 @@ impl Way {
 pub(super) struct WireTunnel {
     kind: String,
     poll_s: Option<u64>,
+    sweep_s: Option<u64>,
     command: Option<Vec<String>>,
     #[serde(default)]
     environment: Vec<String>,
@@ -133,6 +139,7 @@ impl WireTunnel {
         Self {
             kind: "direct".to_owned(),
             poll_s: None,
+            sweep_s: None,
             command: None,
             environment: Vec::new(),
             url: None,
@@ -183,9 +190,15 @@ pub(super) fn check_tunnel(file: &Path, wire: Option<WireTunnel>) -> Result<Tunn
         let message = format!("{poll_s} is not between 1 and {MOST_POLL_S}");
         return Err(refuse("poll_s", message));
     }
+    let sweep_s = wire.sweep_s.unwrap_or(SWEEP_S);
+    if sweep_s > MOST_POLL_S {
+        let message = format!("{sweep_s} is not between 0 (never) and {MOST_POLL_S}");
+        return Err(refuse("sweep_s", message));
+    }
     Ok(Tunnel {
         way,
         poll: Duration::from_secs(poll_s),
+        sweep: (sweep_s > 0).then(|| Duration::from_secs(sweep_s)),
     })
 }
 

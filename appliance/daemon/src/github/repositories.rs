@@ -23,6 +23,9 @@ pub struct Repository {
     /// public.
     #[serde(default)]
     pub private: bool,
+    /// Whether it is read-only: then no workflow runs there.
+    #[serde(default)]
+    pub archived: bool,
 }
 
 impl GithubClient {

@@ -22,6 +22,17 @@ enum Kind {
 }
 
 impl Scope {
+    /// A pool's scope.
+    ///
+    /// # Errors
+    /// [`GithubError::Argument`] when its name is none of GitHub's.
+    pub fn of(scope: &control::Scope) -> Result<Self, GithubError> {
+        match scope {
+            control::Scope::Org(org) => Self::org(org),
+            control::Scope::Repo(repo) => Self::repo(repo),
+        }
+    }
+
     /// The scope of an organization's runners.
     ///
     /// # Errors

@@ -22,6 +22,10 @@ use crate::payload::{self, JobPayload};
 /// GitHub takes at most this many inputs (GitHub Docs, "workflow_dispatch").
 const INPUTS: usize = 25;
 
+/// GitHub tells of no more runs that are asked for by their state (GitHub
+/// REST API, "List workflow runs for a repository").
+const RUNS: usize = 1_000;
+
 /// One run of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowRun {
@@ -92,7 +96,8 @@ impl GithubClient {
             .await
     }
 
-    /// The runs of a repository in one state, newest first.
+    /// The runs of a repository in one state, newest first; the newest 1,000,
+    /// which is as many as GitHub tells of.
     ///
     /// # Errors
     /// [`GithubError`].
@@ -207,7 +212,11 @@ fn runs(
     api.pages(&list, |page: Page| {
         let count = page.workflow_runs.len();
         all.extend(page.workflow_runs);
-        (count, Enough::No)
+        let enough = match all.len() >= RUNS {
+            true => Enough::Yes,
+            false => Enough::No,
+        };
+        (count, enough)
     })?;
     Ok(all)
 }

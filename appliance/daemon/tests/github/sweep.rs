@@ -1,0 +1,258 @@
+//! Jobs that no delivery and no log told of are found at GitHub, at a bounded
+//! price.
+
+use std::sync::Arc;
+
+use control::{
+    BootImage, DeliveryResult, Effect, Event, Inventory, JobState, Limits, PoolPolicy, PoolSpec,
+    Reply, Scope, Source,
+};
+use messages::{
+    ApplianceId, Assurance, BootId, DeliveryKey, Digest, EffectId, Generation, HubId, ImageRef,
+    SledId,
+};
+use musher::engine::{Clock, Dispatch, Engine, EngineConfig};
+use musher::github::ErrorKind;
+use musher::intake;
+use musher::reader::{Board, Fault};
+use musher::store::Store;
+use musher::sweep::{Places, Progress, Sweep};
+use serde_json::json;
+
+use super::stage::{Set, Stage, jit, org};
+
+const RUNS: &str = "/repos/{owner}/{repo}/actions/runs";
+const JOBS: &str = "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs";
+
+/// There are no sleds, so that nothing is to be done.
+struct Nobody;
+
+impl Dispatch for Nobody {
+    fn begin(&self, _: EffectId, _: &Effect) {}
+    fn read_power(&self, _: SledId, _: Generation) {}
+    fn read_facts(&self, _: SledId, _: Generation) {}
+    fn wake(&self, _: BootId) {}
+}
+
+fn pool(public: &[&str]) -> PoolSpec {
+    let digest = Digest([0; 32]);
+    PoolSpec {
+        name: "linux".into(),
+        github: "main".into(),
+        scope: Scope::Org("octo-org".into()),
+        labels: vec!["linux".into()],
+        image: BootImage {
+            kernel: digest,
+            initramfs: digest,
+            rootfs: ImageRef {
+                name: "image".into(),
+                digest,
+                bytes: 1,
+            },
+        },
+        max_runtime_s: 60,
+        min_assurance: Assurance::Claimed,
+        policy: PoolPolicy::default(),
+        group: None,
+        public: public.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// An appliance's core with one pool, and its sweep.
+async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
+    stage
+        .own(
+            "POST",
+            "/_fakehub/deliveries/mode",
+            json!({ "mode": "lost" }),
+        )
+        .await;
+    let clock = Clock::start();
+    let config = EngineConfig {
+        appliance: ApplianceId([7; 4]),
+        limits: Limits::default(),
+        clock,
+        store: Store::open(&stage.path("musher.redb")).unwrap(),
+    };
+    let (engine, mut waiting) = config.load().unwrap();
+    waiting.settle(Event::Started).unwrap();
+    let mut places = Places::default();
+    places.add(&pool(public));
+    let inventory = Inventory {
+        hubs: vec!["main".into()],
+        pools: vec![pool(public)],
+        ..Inventory::default()
+    };
+    let applied = waiting.settle(Event::Inventory(inventory)).unwrap();
+    assert_eq!(applied, Reply::Done(Ok(())));
+    waiting.run(Nobody).unwrap();
+    Sweep {
+        hub: HubId(1),
+        client: stage.client().background(),
+        places,
+        engine,
+        clock,
+        board: Arc::new(Board::new("sweep")),
+    }
+}
+
+async fn known(engine: &Engine) -> Vec<(u64, JobState)> {
+    let jobs = engine.query(|state, _| {
+        let jobs = state.jobs().map(|(id, job)| (id.number, job.state));
+        jobs.collect()
+    });
+    jobs.await.unwrap()
+}
+
+async fn queue(stage: &Stage, repository: &str, labels: serde_json::Value) -> u64 {
+    let body = json!({ "repo": repository, "labels": labels, "script": "true" });
+    let made = stage.own("POST", "/_fakehub/jobs", body).await;
+    made["id"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_log_holds_is_found_once() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &[]).await;
+    let mut progress = Progress::default();
+    let job = stage.job(json!(["self-hosted", "linux"])).await;
+    let hosted = stage.job(json!(["ubuntu-latest"])).await;
+    let open = queue(&stage, "octo-org/open", json!(["linux"])).await;
+    assert!(stage.hub().state().deliveries.is_empty());
+    sweep.look(&mut progress).await.unwrap();
+    let queued = (job, JobState::Queued);
+    assert_eq!(known(&sweep.engine).await, [queued], "not {hosted}, {open}");
+    let health = sweep.board.health();
+    assert_eq!((health.taken, health.backlog), (1, false));
+    assert!(health.read_at.is_some() && health.problem.is_none());
+
+    // Somebody who does not remember, such as the same after a restart.
+    sweep.look(&mut Progress::default()).await.unwrap();
+    assert_eq!(sweep.board.health().taken, 1);
+
+    // Its way on is found likewise, until its run is over.
+    let thief = json!({ "runner_name": "of-others" });
+    stage
+        .own("POST", &format!("/_fakehub/jobs/{job}/steal"), thief)
+        .await;
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(known(&sweep.engine).await, [(job, JobState::InProgress)]);
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(sweep.board.health().taken, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_repository_is_swept_where_a_pool_names_it() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &["octo-org/open"]).await;
+    let open = queue(&stage, "octo-org/open", json!(["linux"])).await;
+    sweep.look(&mut Progress::default()).await.unwrap();
+    assert_eq!(known(&sweep.engine).await, [(open, JobState::Queued)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_delivery_told_is_not_told_again() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &[]).await;
+    let job = stage.job(json!(["linux"])).await;
+    let (client, name) = (stage.client(), "octo-org/demo".to_owned());
+    let payload = client.find_job(name, job).await.unwrap().unwrap();
+    let body = json!({
+        "action": "queued",
+        "workflow_job": {
+            "id": job, "run_id": payload.run_id, "name": "build", "labels": ["linux"],
+        },
+        "repository": {
+            "full_name": "octo-org/demo", "private": true, "owner": { "login": "octo-org" },
+        },
+    });
+    let delivery = Event::Delivery {
+        key: DeliveryKey(1),
+        hub: HubId(1),
+        source: Source::Tunnel,
+        hook: intake::read("workflow_job", body.to_string().as_bytes()).unwrap(),
+    };
+    let answer = sweep.engine.submit(delivery).await.unwrap();
+    assert_eq!(answer, Reply::Delivery(DeliveryResult::Queued));
+    sweep.look(&mut Progress::default()).await.unwrap();
+    assert_eq!(sweep.board.health().taken, 0);
+    assert_eq!(known(&sweep.engine).await, [(job, JobState::Queued)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_price_is_bounded() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &[]).await;
+    let mut progress = Progress::default();
+    let requests = || stage.asked("GET", RUNS) + stage.asked("GET", JOBS);
+    let counted = || stage.hub().state().requests.get(&1001).map_or(0, |it| it.1);
+    // Nothing to do: two questions per repository, free once they are known.
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(requests(), 2);
+    let before = counted();
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!((requests(), counted()), (4, before));
+    // More runs than fit into an interval: the rest comes in the next.
+    let mut jobs = Vec::new();
+    for _ in 0..130 {
+        jobs.push((stage.job(json!(["linux"])).await, JobState::Queued));
+    }
+    let before = requests();
+    sweep.look(&mut progress).await.unwrap();
+    assert!(requests() - before <= 100, "{}", requests() - before);
+    assert!(sweep.board.health().backlog);
+    assert!(known(&sweep.engine).await.len() < jobs.len());
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(known(&sweep.engine).await, jobs);
+    assert!(!sweep.board.health().backlog);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn minting_goes_on_when_the_hour_runs_out() {
+    let set = Set {
+        limits: "rate_limit_per_hour = 20",
+        ..Set::default()
+    };
+    let stage = Stage::with(set).await;
+    let sweep = sweep(&stage, &[]).await;
+    let mut progress = Progress::default();
+    for _ in 0..30 {
+        stage.job(json!(["linux"])).await;
+    }
+    let fault = sweep.look(&mut progress).await.unwrap_err();
+    let Fault::Github(error) = fault else {
+        panic!("{fault}");
+    };
+    assert!(
+        matches!(error.kind(), ErrorKind::RateLimited { retry_after_ms } if retry_after_ms > 0),
+        "{error}"
+    );
+    let asked = stage.asked("GET", JOBS);
+    sweep.look(&mut progress).await.unwrap_err();
+    assert_eq!(stage.asked("GET", JOBS), asked, "it stops asking");
+    let minter = sweep.client.clone();
+    minter
+        .generate_jitconfig(org(), jit("a"))
+        .await
+        .unwrap_err();
+    let minter = stage.client();
+    minter.generate_jitconfig(org(), jit("b")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_is_closed_does_not_keep_others_out() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &["octo-org/open"]).await;
+    let open = queue(&stage, "octo-org/open", json!(["linux"])).await;
+    let mut progress = Progress::default();
+    stage
+        .fault(json!({ "kind": "status", "status": 403, "path": "octo-org/demo/actions/runs" }))
+        .await;
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(known(&sweep.engine).await, [(open, JobState::Queued)]);
+    let health = sweep.board.health();
+    assert_eq!(health.passed_over, 1);
+    assert!(health.problem.is_some());
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(sweep.board.health().problem, None, "it was read again");
+}
