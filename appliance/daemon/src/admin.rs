@@ -191,6 +191,9 @@ impl Admin {
                 let for_s = parameter(request.uri().query(), "for").unwrap_or(IDENTIFY_S);
                 self.identify(name, for_s).await
             }
+            (&Method::POST, ["api", "v1", "sleds", name, "password"]) if way == Way::Control => {
+                self.rotate_password(name).await
+            }
             (&Method::GET, ["api", "v1", rest @ ..]) => {
                 self.look(rest, request.uri().query()).await
             }

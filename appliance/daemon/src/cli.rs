@@ -38,6 +38,9 @@ use client::{Client, socket_path};
 /// Receipts asked for at once.
 const PAGE: usize = 500;
 
+/// Longest wait for a new password: a BMC with many users is asked for each.
+const ROTATION: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// Gives every GitHub Actions job a whole, freshly wiped machine.
 #[derive(Parser)]
 #[command(name = "musher", version)]
@@ -111,6 +114,9 @@ enum Command {
     },
     /// Act on one sled
     Sled(SledCommand),
+    /// Act on a sled's management controller
+    #[command(subcommand)]
+    Bmc(BmcCommand),
     /// Show pools
     Pools {
         #[command(flatten)]
@@ -127,6 +133,13 @@ enum Command {
     /// Look at and act on what GitHub knows, set an App up, find its faults
     #[command(subcommand)]
     Github(github::GithubCommand),
+}
+
+#[derive(Subcommand)]
+enum BmcCommand {
+    /// Give Musher's user of the BMC a new random password: it is proved, put
+    /// into the file of `password_path`, and told to nobody
+    RotatePassword(Target),
 }
 
 #[derive(Subcommand)]
@@ -222,6 +235,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Sleds { reach } => show(&reach, "/api/v1/sleds", table::sleds),
         Command::Sled(SledCommand { action }) => sled(action),
+        Command::Bmc(BmcCommand::RotatePassword(Target { name, reach })) => {
+            let path = format!("/api/v1/sleds/{name}/password");
+            done(&reach, &client(&reach)?.post_within(&path, ROTATION)?);
+            Ok(())
+        }
         Command::Pools { reach } => show(&reach, "/api/v1/pools", table::pools),
         Command::Pool(PoolCommand { lever }) => pull(lever.into()),
         Command::Job(JobCommand::Explain { id, reach }) => show(

@@ -11,6 +11,7 @@ mod error;
 pub mod gpio;
 pub mod ipmi;
 mod manage;
+mod password_file;
 pub mod redfish;
 pub mod relay;
 pub mod sense;
@@ -25,8 +26,11 @@ use std::time::Duration;
 pub use command::{CommandConfig, CommandDriver};
 pub use control::{BmcFacts, Drift};
 pub use error::{PowerError, PowerErrorKind, Target};
-pub use ipmi::{ConsoleSource, HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience};
+pub use ipmi::{
+    ConsoleSource, HostInterface, IpmiClient, IpmiConfig, IpmiConsole, Patience, Settled,
+};
 pub use manage::Watts;
+pub use password_file::{PasswordFile, PasswordFileError};
 use protocols::rmcp::Firmware;
 pub use redfish::{RedfishClient, RedfishConfig, RedfishFault};
 pub use switch::Switched;

@@ -423,6 +423,7 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             address,
             username,
             password,
+            password_file,
             cipher,
             console,
         } => {
@@ -430,6 +431,7 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
             let mut ipmi = IpmiConfig::new(*address, username, password, suite)
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
+            ipmi.password_file = Some(password_file.clone());
             ipmi.console = *console;
             Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
         }

@@ -72,6 +72,8 @@ pub struct Quirks {
     pub no_firewall: bool,
     /// Takes passwords of 16 bytes only.
     pub short_passwords: bool,
+    /// Takes passwords of 20 bytes and keeps 16 of them.
+    pub cuts_passwords: bool,
 }
 
 /// Everything behind the BMC's network port.

@@ -1,6 +1,6 @@
 //! What people ask of power drivers over the control socket: readings, the
-//! identify light, consoles. Nothing here changes power: that is the core's
-//! business, by levers.
+//! identify light, consoles, new passwords. Nothing here changes power: that is
+//! the core's business, by levers.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -118,10 +118,23 @@ impl Admin {
         let lit = self
             .desk
             .ask(id, move |driver| Box::pin(driver.identify(seconds)));
-        match lit.await {
-            Ok(()) => json(StatusCode::OK, &serde_json::json!({ "done": true })),
-            Err(error) => refusal(&error),
+        done(&lit.await)
+    }
+
+    /// Gives the BMC's user a new password, which nobody is told.
+    pub(super) async fn rotate_password(&self, name: &str) -> Answer {
+        let id = match self.sled(name).await {
+            Ok(id) => id,
+            Err(answer) => return answer,
+        };
+        let rotated = self
+            .desk
+            .ask(id, |driver| Box::pin(driver.rotate_password()));
+        let rotated = rotated.await;
+        if rotated.is_ok() {
+            tracing::info!(sled = name, "audit.bmc.password_rotated");
         }
+        done(&rotated)
     }
 
     /// What a sled's console said in its newest boot; with `follow`, what it
@@ -178,7 +191,11 @@ impl Admin {
     }
 }
 
-fn refusal(error: &DeskError) -> Answer {
+fn done(outcome: &Result<(), DeskError>) -> Answer {
+    let error = match outcome {
+        Ok(()) => return json(StatusCode::OK, &serde_json::json!({ "done": true })),
+        Err(error) => error,
+    };
     let status = match error {
         DeskError::NoDriver => StatusCode::NOT_FOUND,
         DeskError::Busy => StatusCode::SERVICE_UNAVAILABLE,

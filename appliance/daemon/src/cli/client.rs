@@ -1,6 +1,7 @@
 //! HTTP over the control socket.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,7 +15,7 @@ use tokio::net::UnixStream;
 const MAX_ANSWER: usize = 64 << 20;
 
 /// Longest wait for an answer.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The control socket that a configuration names. Only `state_dir` is looked
 /// at: whoever asks for the status need not be able to read secrets.
@@ -51,11 +52,16 @@ impl Client {
     }
 
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.ask(Method::GET, path, String::new())
+        self.ask(Method::GET, path, String::new(), DEADLINE)
     }
 
     pub(super) fn post(&self, path: &str, body: String) -> anyhow::Result<Value> {
-        self.ask(Method::POST, path, body)
+        self.ask(Method::POST, path, body, DEADLINE)
+    }
+
+    /// Asks for what may take as long as `deadline`.
+    pub(super) fn post_within(&self, path: &str, deadline: Duration) -> anyhow::Result<Value> {
+        self.ask(Method::POST, path, String::new(), deadline)
     }
 
     /// Hands pieces of an answer to `take` as they come, until it ends.
@@ -76,9 +82,15 @@ impl Client {
         })
     }
 
-    fn ask(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        deadline: Duration,
+    ) -> anyhow::Result<Value> {
         self.runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, self.exchange(method, path, body))
+            tokio::time::timeout(deadline, self.exchange(method, path, body))
                 .await
                 .context("the appliance did not answer in time")?
         })

@@ -203,6 +203,7 @@ pub fn parse_inventory(
     let mut sleds = Vec::new();
     let mut power = Vec::new();
     let (lines, warnings) = (LazyLines::default(), RefCell::default());
+    let password_files = RefCell::default();
     for (index, sled) in wire.sled.into_iter().enumerate() {
         let key = format!("sled[{index}] \"{}\"", sled.name);
         let mac: Mac = sled.mac.parse().map_err(|_| {
@@ -219,6 +220,7 @@ pub fn parse_inventory(
             key: &key,
             mac,
             lines: &lines,
+            password_files: &password_files,
             warnings: &warnings,
         };
         let driver = place.check(sled.power)?;
@@ -235,6 +237,7 @@ pub fn parse_inventory(
         });
     }
     check_each_line_once(file, &power)?;
+    power::mark_shared(&mut power, &password_files.into_inner());
     let hubs = config
         .github
         .iter()

@@ -10,12 +10,13 @@ use messages::Mac;
 use serde::Deserialize;
 
 use super::gpio::{LazyLines, WireButton, WireRelay};
+use super::inventory::SledPower;
 use super::{Config, ConfigError, SecretBytes, read_secret};
 use crate::github::Secret;
 use crate::power::gpio::held::HeldConfig;
 use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
 use crate::power::wol::PORT;
-use crate::power::{CommandConfig, WakeConfig};
+use crate::power::{CommandConfig, PasswordFile, WakeConfig};
 
 /// A power driver's settings.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub enum DriverConfig {
         username: String,
         /// Its password.
         password: SecretBytes,
+        /// Where that is from.
+        password_file: PasswordFile,
         /// Cipher suite, 3 or 17.
         cipher: u8,
         /// Record the sled's serial line.
@@ -96,6 +99,18 @@ pub(super) struct WireRedfish {
     system: Option<String>,
 }
 
+/// Notes which passwords are those of several sleds: they are not changed for
+/// one of them.
+pub(super) fn mark_shared(power: &mut [SledPower], files: &[PasswordFile]) {
+    for sled in power {
+        if let DriverConfig::Ipmi { password_file, .. } = &mut sled.driver
+            && files.iter().filter(|file| *file == password_file).count() > 1
+        {
+            password_file.share();
+        }
+    }
+}
+
 /// Whose power settings are checked.
 pub(super) struct Place<'a> {
     pub(super) config: &'a Config,
@@ -107,6 +122,8 @@ pub(super) struct Place<'a> {
     pub(super) key: &'a str,
     pub(super) mac: Mac,
     pub(super) lines: &'a LazyLines,
+    /// The files that passwords were read from, one per sled.
+    pub(super) password_files: &'a RefCell<Vec<PasswordFile>>,
     /// What may be so, but is better known.
     pub(super) warnings: &'a RefCell<Vec<String>>,
 }
@@ -165,6 +182,7 @@ impl Place<'_> {
             address,
             username: wire.username,
             password,
+            password_file: PasswordFile::new(&self.base.join(&wire.password_path)),
             cipher,
             console: wire.console.unwrap_or(false),
         })
@@ -304,7 +322,12 @@ impl Place<'_> {
 
     fn password(&self, path: &Path) -> Result<SecretBytes, ConfigError> {
         let key = format!("{} power.password_path", self.key);
-        read_secret(self.file, &key, &self.base.join(path))
+        let path = self.base.join(path);
+        let password = read_secret(self.file, &key, &path)?;
+        self.password_files
+            .borrow_mut()
+            .push(PasswordFile::new(&path));
+        Ok(password)
     }
 
     /// A BMC's address must be none that a sled could be given.

@@ -343,6 +343,32 @@ fn check_power(power: &str, parts: &[&str]) {
     check(CONFIG, &with_power(power), parts);
 }
 
+#[test]
+fn a_password_of_several_sleds_is_known_as_such() {
+    let folder = Folder::new();
+    folder.write("bmc-02", "password");
+    folder.mode("bmc-02", 0o600);
+    let second = INVENTORY
+        .split_once("[[sled]]")
+        .map(|(_, sled)| sled.replace("sled-01", "sled-02").replace("00:01", "00:02"))
+        .unwrap();
+    let check = |path: &str, expect: bool| {
+        let sled = second.replace("bmc-01", path);
+        let text = format!("{INVENTORY}\n[[sled]]{sled}");
+        let loaded = folder.load(CONFIG, &text).unwrap();
+        for sled in &loaded.power {
+            let DriverConfig::Ipmi { password_file, .. } = &sled.driver else {
+                panic!("{:?}", sled.driver);
+            };
+            assert_eq!(password_file.is_shared(), expect, "{path} {}", sled.sled);
+        }
+    };
+    check("bmc-02", false);
+    check("bmc-01", true);
+    // By whatever way it is named.
+    check("./bmc-01", true);
+}
+
 const PIN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 #[test]

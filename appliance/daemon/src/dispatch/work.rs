@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::desk::Errand;
 use super::{PowerCommand, Shared, power_failure, reading};
 use crate::engine::{Clock, report};
-use crate::power::{Checked, Driver, PowerError, PowerErrorKind, PowerReading, Switched};
+use crate::power::{Checked, Driver, PowerError, PowerErrorKind, PowerReading, Settled, Switched};
 
 /// What comes to one sled's driver.
 pub(super) struct Work {
@@ -30,10 +30,14 @@ impl Work {
         let mut driver = Checked::new(driver);
         let mut newest = Generation(0);
         let mut outage_settled = false;
+        let mut password_settled = false;
         if driver.means().console_source().is_some() {
             self.boot.send_replace(shared.live_boot(self.sled).await);
         }
         loop {
+            if !password_settled {
+                password_settled = settle_password(driver.means()).await;
+            }
             let warm_at = driver.means().keep_warm_at();
             let command = tokio::select! {
                 biased;
@@ -134,6 +138,26 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Once per start, before the BMC is asked anything else: a change of its
+/// password may have been cut short. Whether that is settled: a BMC that does
+/// not answer is asked again.
+async fn settle_password(driver: &mut Driver) -> bool {
+    match driver.settle_password().await {
+        Ok(Settled::Kept) => true,
+        Ok(Settled::Taken) => {
+            tracing::info!(
+                bmc = %driver.target(),
+                "its password was being changed when Musher ended; the new one is in its file now"
+            );
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a change of its password was cut short");
+            error.kind() != PowerErrorKind::Dead
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use protocols::rmcp::{AnswerError, CompletionCode, DropReason, SerialError, SessionError, Stage};
 
 use super::PowerReading;
 use super::command::ProgramFault;
+use super::password_file::PasswordFileError;
 use super::redfish::RedfishFault;
 use super::switch::{ErrorKind, Power};
 
@@ -300,6 +302,29 @@ pub enum PowerError {
         /// What it said.
         detail: String,
     },
+    /// A password's file could not be read or written.
+    #[error("{target}: {why}")]
+    PasswordFile {
+        /// Whose BMC.
+        target: Target,
+        /// Why not.
+        why: PasswordFileError,
+    },
+    /// A change of the password was cut short, and the BMC takes neither.
+    #[error(
+        "{target}: the BMC takes neither the password in {} nor the one in {}: give its user the \
+         first one at the BMC's own page, and remove the second file",
+        path.display(),
+        next.display()
+    )]
+    PasswordUnknown {
+        /// Which BMC.
+        target: Target,
+        /// The password's file.
+        path: PathBuf,
+        /// Where the next one lies.
+        next: PathBuf,
+    },
     /// A switch on this machine failed.
     #[error("{target}: cannot {what}: {kind}: {detail}")]
     Switch {
@@ -332,7 +357,9 @@ impl PowerError {
     #[must_use]
     pub fn kind(&self) -> PowerErrorKind {
         match self {
-            Self::WrongPassword { .. } => PowerErrorKind::WrongPassword,
+            Self::WrongPassword { .. } | Self::PasswordUnknown { .. } => {
+                PowerErrorKind::WrongPassword
+            }
             Self::Dead { .. }
             | Self::Unreachable { .. }
             | Self::Late { .. }
@@ -347,9 +374,10 @@ impl PowerError {
             Self::Ignored { .. } | Self::Flipped { .. } => PowerErrorKind::Contradiction,
             Self::Redfish { fault, .. } => fault.kind(),
             Self::Program { fault, .. } => fault.kind(),
-            Self::Packet { .. } | Self::Random { .. } | Self::Switch { .. } => {
-                PowerErrorKind::Local
-            }
+            Self::Packet { .. }
+            | Self::Random { .. }
+            | Self::PasswordFile { .. }
+            | Self::Switch { .. } => PowerErrorKind::Local,
         }
     }
 

@@ -18,6 +18,7 @@ use protocols::rmcp::{
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{PowerError, Target};
+use super::password_file::PasswordFile;
 use super::{BootOverride, PowerReading, Switched};
 use link::{Link, LinkError, milliseconds, random_block};
 
@@ -25,9 +26,12 @@ mod console;
 mod events;
 mod facts;
 mod link;
+mod password;
 mod settings;
 
 pub use console::{ConsoleSource, IpmiConsole};
+pub use password::Settled;
+use password::SharedPassword;
 pub use settings::HostInterface;
 
 /// IPMI 6.12.15: a BMC drops a session that was idle for 60 ± 3 s.
@@ -79,7 +83,9 @@ pub struct IpmiConfig {
     /// User of the BMC.
     pub username: Username,
     /// That user's password.
-    pub password: Password,
+    password: SharedPassword,
+    /// Where it is kept.
+    pub password_file: Option<PasswordFile>,
     /// Kg, where the BMC has one set.
     pub bmc_key: Option<BmcKey>,
     /// Algorithms to insist on.
@@ -109,7 +115,8 @@ impl IpmiConfig {
         Ok(Self {
             address,
             username: Username::new(username)?,
-            password: Password::new(password)?,
+            password: SharedPassword::new(Password::new(password)?),
+            password_file: None,
             bmc_key: None,
             cipher,
             privilege: Privilege::Operator,
@@ -117,6 +124,11 @@ impl IpmiConfig {
             patience: Patience::default(),
             console: false,
         })
+    }
+
+    /// Uses another password; clients made of this config before keep theirs.
+    pub fn set_password(&mut self, password: Password) {
+        self.password = SharedPassword::new(password);
     }
 }
 
@@ -425,7 +437,7 @@ impl IpmiClient {
         };
         let config = Config {
             username: self.config.username.clone(),
-            password: self.config.password.clone(),
+            password: self.config.password.get(),
             bmc_key: self.config.bmc_key.clone(),
             suite: self.config.cipher,
             privilege: self.config.privilege,

@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::BmcFacts;
-use super::ipmi::{ConsoleSource, IpmiConsole};
+use super::ipmi::{ConsoleSource, IpmiConsole, Settled};
 use super::{Driver, PowerError, Switched};
 
 /// A measured draw of power.
@@ -80,6 +80,36 @@ impl Driver {
             Self::Ipmi(client) => client.facts().await.map(Some),
             Self::Redfish(client) => client.facts().await.map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// Gives our user of the controller a new random password, proves it and
+    /// puts it in the place of the old one in its file.
+    ///
+    /// # Errors
+    /// As [`IpmiClient::rotate_password`](super::IpmiClient::rotate_password),
+    /// or the driver has no password that it could change.
+    pub async fn rotate_password(&mut self) -> Result<(), PowerError> {
+        match self {
+            Self::Ipmi(client) => client.rotate_password().await,
+            Self::Redfish(_) => {
+                let why = "Musher changes passwords over IPMI only: change it at the BMC, then in \
+                           its file, and restart Musher";
+                Err(self.lacks("a change of its password", why))
+            }
+            _ => Err(self.lacks("a change of its password", NO_BMC)),
+        }
+    }
+
+    /// Finds out which password the controller has when a change of it was cut
+    /// short. Asks nobody anything when none was.
+    ///
+    /// # Errors
+    /// As [`IpmiClient::settle_password`](super::IpmiClient::settle_password).
+    pub async fn settle_password(&mut self) -> Result<Settled, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.settle_password().await,
+            _ => Ok(Settled::Kept),
         }
     }
 

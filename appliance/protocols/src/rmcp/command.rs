@@ -90,14 +90,14 @@ pub enum Command {
     },
     /// Get User Name (IPMI 22.29).
     GetUserName(UserId),
-    /// Set User Password (IPMI 22.30), as 20 bytes.
+    /// Set User Password (IPMI 22.30), as 16 bytes where they do, else 20.
     SetUserPassword {
         /// Whose.
         user: UserId,
         /// The new one.
         password: Password,
     },
-    /// Set User Password, operation "test password", as 20 bytes.
+    /// Set User Password, operation "test password", in the same way.
     TestUserPassword {
         /// Whose.
         user: UserId,

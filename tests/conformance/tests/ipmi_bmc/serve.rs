@@ -143,3 +143,56 @@ fn policy_readings_and_console() {
     let warning = "may start by itself after an outage";
     wait("the warning", || musher.log().unwrap().contains(warning));
 }
+
+#[test]
+fn a_rotated_password_is_told_to_nobody() {
+    let server = bmc(|_| {});
+    let mut musher = started(&server);
+    let status = |musher: &Standalone| {
+        let words = ["power", "status", "sled-01", "--json"];
+        serde_json::from_str::<Value>(&sled(musher, &words)).unwrap()
+    };
+    let said = run(
+        &musher,
+        &[
+            "bmc",
+            "rotate-password",
+            "sled-01",
+            "--config",
+            "musher.toml",
+        ],
+    );
+    assert_eq!(said, "done\n");
+    let file = musher.dir().join("bmc-01");
+    let password = || {
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    };
+    let rotated = password();
+    let at_bmc = || server.with(|bmc| bmc.chassis.users[1].password);
+    assert_eq!(
+        (at_bmc().as_slice(), rotated.len()),
+        (rotated.as_bytes(), 20)
+    );
+    assert_eq!(status(&musher)["power"], "off");
+    assert!(!musher.log().unwrap().contains(&rotated));
+
+    // Killed after the BMC was told, and before the file was replaced.
+    musher.kill().unwrap();
+    let lost = "another one for test";
+    server.with(|bmc| {
+        bmc.restart();
+        bmc.chassis.users[1]
+            .password
+            .copy_from_slice(lost.as_bytes());
+    });
+    secret(&musher.dir().join("bmc-01.next"), lost).unwrap();
+    musher.start().unwrap();
+    assert_eq!(status(&musher)["power"], "off");
+    assert_eq!(password(), lost);
+    let log = musher.log().unwrap();
+    assert!(log.contains("the new one is in its file now"), "{log}");
+    assert!(!log.contains(lost));
+}

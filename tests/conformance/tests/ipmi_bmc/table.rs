@@ -4,7 +4,7 @@ use musher::power::{
     BootOverride, Drift, HostInterface, IpmiClient, PowerReading, Switched, Watts,
 };
 use musher_bmc::User;
-use protocols::rmcp::{CipherSuite, Firmware, Password};
+use protocols::rmcp::{CipherSuite, Firmware};
 
 use super::{bmc, client, config};
 
@@ -154,35 +154,4 @@ async fn the_host_interface_is_restricted_where_it_can_be() {
     let mut ours = client(server.address());
     let HostInterface { restricted, open } = ours.restrict_host_interface().await.unwrap();
     assert_eq!((restricted.len(), open.len()), (0, 7));
-}
-
-#[tokio::test]
-async fn the_password_is_changed_and_proved() {
-    let server = bmc(|_| {});
-    let mut ours = client(server.address());
-    ours.read().await.unwrap();
-    let new = b"twenty letters long!";
-    ours.change_password(Password::new(new).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(server.with(|bmc| bmc.chassis.users[1].password), *new);
-    ours.read().await.unwrap();
-    // Who has the old one is locked out.
-    let error = client(server.address()).read().await.unwrap_err();
-    assert!(error.to_string().contains("wrong password"), "{error}");
-    ours.close().await;
-    assert_eq!(server.with(|bmc| bmc.sessions()), 0);
-
-    // A BMC that refuses keeps the old one, and so do we.
-    let server = bmc(|chassis| chassis.quirks.short_passwords = true);
-    let mut ours = client(server.address());
-    let error = ours
-        .change_password(Password::new(new).unwrap())
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("set user password was refused"),
-        "{error}"
-    );
-    ours.read().await.unwrap();
 }

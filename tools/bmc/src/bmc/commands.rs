@@ -225,6 +225,9 @@ impl Bmc {
             return vec![INVALID_LENGTH];
         };
         place.copy_from_slice(password);
+        if self.chassis.quirks.cuts_passwords {
+            padded[16..].fill(0);
+        }
         let number = usize::from(user & 0x3f);
         let Some(user) = number
             .checked_sub(1)

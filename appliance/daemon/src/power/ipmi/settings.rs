@@ -1,9 +1,7 @@
 //! What is changed at a BMC beside power: the identify light, what happens
-//! after an outage, our user's password, and what its own sled may tell it.
+//! after an outage, and what its own sled may tell it.
 
-use protocols::rmcp::{
-    Answer, Command, CompletionCode, Password, Privilege, RestorePolicy, SYSTEM_INTERFACE, UserId,
-};
+use protocols::rmcp::{Answer, Command, CompletionCode, RestorePolicy, SYSTEM_INTERFACE};
 
 use super::facts::policy_name;
 use super::{IpmiClient, Target};
@@ -110,78 +108,6 @@ impl IpmiClient {
         }
     }
 
-    /// Gives our own user the password `new`, which this client uses from then
-    /// on. It is proved by a session before the old one is let go; a BMC that
-    /// does not take it gets the old one back. Needs the administrator
-    /// privilege.
-    ///
-    /// # Errors
-    /// When the BMC does not answer, refuses, or our user is not found; the
-    /// old password then holds, unless the message says otherwise.
-    pub async fn change_password(&mut self, new: Password) -> Result<(), PowerError> {
-        let mut admin = self.as_administrator();
-        let changed = admin.change_own_password(new.clone()).await;
-        admin.close().await;
-        changed?;
-        self.close().await;
-        self.config.password = new;
-        Ok(())
-    }
-
-    async fn change_own_password(&mut self, password: Password) -> Result<(), PowerError> {
-        let user = self.own_user().await?;
-        let deadline = self.deadline();
-        let old = self.config.password.clone();
-        self.perform(
-            &Command::SetUserPassword {
-                user,
-                password: password.clone(),
-            },
-            deadline,
-        )
-        .await?;
-        let mut config = self.config.clone();
-        config.password = password;
-        let mut proof = Self::new(config, self.target.sled().map(str::to_owned));
-        let proved = proof.read().await;
-        proof.close().await;
-        if let Err(error) = proved {
-            let back = Command::SetUserPassword {
-                user,
-                password: old,
-            };
-            self.perform(&back, self.deadline()).await?;
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// The number of the user that we are.
-    async fn own_user(&mut self) -> Result<UserId, PowerError> {
-        let mut most = 1;
-        let channel = protocols::rmcp::THIS_CHANNEL;
-        for number in 1..=63 {
-            let Some(user) = UserId::new(number).filter(|_| number <= most) else {
-                break;
-            };
-            if let Ok(Answer::UserAccess(access)) =
-                self.ask(&Command::GetUserAccess { channel, user }).await?
-            {
-                most = access.most_users;
-            }
-            if let Ok(Answer::UserName(name)) = self.ask(&Command::GetUserName(user)).await?
-                && name.bytes() == self.config.username.as_bytes()
-            {
-                return Ok(user);
-            }
-        }
-        Err(PowerError::Lacks {
-            target: self.target.clone(),
-            what: "our own user",
-            why: "the BMC does not list it; change its password at the BMC by hand",
-        })
-    }
-
     /// Takes from the sled's own system the commands that could turn its BMC
     /// against us, as far as the BMC has IPMI's firmware firewall (IPMI 21),
     /// and reads that back. Needs the administrator privilege.
@@ -227,12 +153,6 @@ impl IpmiClient {
             }
         }
         Ok(outcome)
-    }
-
-    fn as_administrator(&self) -> Self {
-        let mut config = self.config.clone();
-        config.privilege = Privilege::Administrator;
-        Self::new(config, self.target.sled().map(str::to_owned))
     }
 
     /// Whose BMC it is, for messages.

@@ -27,6 +27,8 @@ const SERIAL_OPTIONS: [u8; 4] = [0xc4, 0, 0, 0];
 
 /// Bit 7 of the user id: the password has 20 bytes (IPMI table 22-34).
 const LONG_PASSWORD: u8 = 0x80;
+/// What fits without that bit.
+const SHORT_PASSWORD_BYTES: usize = 16;
 
 pub(super) fn number(command: &Command) -> (u8, u8) {
     match command {
@@ -144,9 +146,15 @@ fn clear(reservation: u16, operation: u8) -> Vec<u8> {
     [low, high, b'C', b'L', b'R', operation].to_vec()
 }
 
+/// IPMI 22.30: a password of 16 bytes or less may be sent as 16, which is all
+/// that some BMCs take.
 fn password_data(user: u8, operation: u8, key: &[u8]) -> Vec<u8> {
-    let mut data = Vec::with_capacity(2 + key.len());
-    data.extend_from_slice(&[user | LONG_PASSWORD, operation]);
-    data.extend_from_slice(key);
+    let (number, field) = match key.split_at_checked(SHORT_PASSWORD_BYTES) {
+        Some((short, rest)) if rest.iter().all(|byte| *byte == 0) => (user, short),
+        _ => (user | LONG_PASSWORD, key),
+    };
+    let mut data = Vec::with_capacity(2 + field.len());
+    data.extend_from_slice(&[number, operation]);
+    data.extend_from_slice(field);
     data
 }

@@ -191,12 +191,20 @@ pub(in super::super) fn table() -> Vec<(Command, &'static [u8], &'static [u8])> 
                 user,
                 password: password.clone(),
             },
-            b"\x06\x47\x82\x02a new password\0\0\0\0\0\0",
+            b"\x06\x47\x02\x02a new password\0\0",
+            &[],
+        ),
+        (
+            Command::SetUserPassword {
+                user,
+                password: Password::new(b"twenty letters long!").unwrap(),
+            },
+            b"\x06\x47\x82\x02twenty letters long!",
             &[],
         ),
         (
             Command::TestUserPassword { user, password },
-            b"\x06\x47\x82\x03a new password\0\0\0\0\0\0",
+            b"\x06\x47\x02\x03a new password\0\0",
             &[],
         ),
         (
