@@ -31,7 +31,7 @@ mod github;
 mod levers;
 mod table;
 
-use levers::{PoolCommand, PowerLook, SledAction, SledCommand, Target};
+use levers::{PoolCommand, SledAction, SledCommand, SledPower, Target};
 
 use client::{Client, socket_path};
 
@@ -323,12 +323,13 @@ fn show(reach: &Reach, path: &str, render: fn(&Value) -> String) -> anyhow::Resu
 fn sled(action: SledAction) -> anyhow::Result<()> {
     match action {
         SledAction::Lever(lever) => pull(lever.into()),
-        SledAction::Power(PowerLook::Status(Target { name, reach })) => show(
+        SledAction::Power(SledPower::Lever(lever)) => pull(lever.into()),
+        SledAction::Power(SledPower::Status(Target { name, reach })) => show(
             &reach,
             &format!("/api/v1/sleds/{name}/power"),
             table::power_of_one,
         ),
-        SledAction::Power(PowerLook::Sweep { reach }) => {
+        SledAction::Power(SledPower::Sweep { reach }) => {
             show(&reach, "/api/v1/power", table::power)
         }
         SledAction::Identify {

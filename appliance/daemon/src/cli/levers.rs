@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use control::Lever;
+use control::{Lever, PowerAction};
 
 use super::Reach;
 
@@ -19,9 +19,9 @@ pub(super) struct SledCommand {
 pub(super) enum SledAction {
     #[command(flatten)]
     Lever(SledLever),
-    /// Read power from the sled's driver, now
+    /// Turn a sled on or off by hand, or read its power
     #[command(subcommand)]
-    Power(PowerLook),
+    Power(SledPower),
     /// Light a sled's identify light
     Identify {
         /// For how many seconds; 0 turns it off
@@ -41,14 +41,37 @@ pub(super) enum SledAction {
 }
 
 #[derive(Subcommand)]
-pub(super) enum PowerLook {
-    /// One sled
+pub(super) enum SledPower {
+    #[command(flatten)]
+    Lever(PowerLever),
+    /// Read one sled's power from its driver, now
     Status(Target),
-    /// All sleds at once
+    /// Read the power of all sleds at once
     Sweep {
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+#[derive(Subcommand)]
+pub(super) enum PowerLever {
+    /// Turn on a sled that is out of service (drained, maintained or
+    /// quarantined); it is given nothing to boot
+    On(Target),
+    /// Turn a sled off, without asking its operating system
+    Off(Cut),
+    /// Turn off a sled that is out of service, wait until that is proved, and
+    /// turn it on again
+    Cycle(Cut),
+}
+
+#[derive(Args)]
+pub(super) struct Cut {
+    /// Also where its runner may have a job, which then fails
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Act on one pool.
@@ -164,6 +187,23 @@ impl From<SledLever> for (Lever, Reach) {
             } => (Lever::Hold { sled, seconds }, reach),
             SledLever::Unhold(Target { name: sled, reach }) => (Lever::Unhold { sled }, reach),
         }
+    }
+}
+
+impl From<PowerLever> for (Lever, Reach) {
+    fn from(lever: PowerLever) -> Self {
+        let (action, force, target) = match lever {
+            PowerLever::On(target) => (PowerAction::On, false, target),
+            PowerLever::Off(Cut { force, target }) => (PowerAction::Off, force, target),
+            PowerLever::Cycle(Cut { force, target }) => (PowerAction::Cycle, force, target),
+        };
+        let Target { name: sled, reach } = target;
+        let lever = Lever::Power {
+            sled,
+            action,
+            force,
+        };
+        (lever, reach)
     }
 }
 

@@ -196,3 +196,28 @@ fn a_rotated_password_is_told_to_nobody() {
     assert!(log.contains("the new one is in its file now"), "{log}");
     assert!(!log.contains(lost));
 }
+
+#[test]
+fn people_turn_a_sled_on_and_off() {
+    let server = bmc(|_| {});
+    let musher = started(&server);
+    let on = || server.with(|bmc| bmc.chassis.on);
+    // It could be given a job at any moment.
+    let refused = musher
+        .run(&["sled", "power", "on", "sled-01", "--config", "musher.toml"])
+        .unwrap();
+    assert!(!refused.status.success());
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("sled-01"), "{why}");
+    sled(&musher, &["drain", "sled-01"]);
+    sled(&musher, &["power", "on", "sled-01"]);
+    wait("power on", on);
+    sled(&musher, &["power", "cycle", "sled-01"]);
+    let orders = || server.with(|bmc| bmc.chassis.orders.clone());
+    wait("a cycle", || orders() == ["on", "off", "on"]);
+    sled(&musher, &["power", "off", "sled-01"]);
+    wait("power off", || orders() == ["on", "off", "on", "off"]);
+    assert!(!on());
+    // It was given nothing to boot.
+    assert_eq!(server.with(|bmc| bmc.chassis.boot_flags), [0; 5]);
+}
