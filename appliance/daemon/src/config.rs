@@ -25,7 +25,7 @@ pub use gpio::Gpio;
 pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
 pub use power::DriverConfig;
 
-pub use tunnel::{ChannelUrl, Tunnel, TunnelCommand, Way};
+pub use tunnel::{ChannelUrl, SWEEP_S, Tunnel, TunnelCommand, Way};
 
 use gpio::WireGpio;
 use tunnel::{WireTunnel, check_tunnel};

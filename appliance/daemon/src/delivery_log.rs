@@ -18,7 +18,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     engine::{Clock, Engine},
-    github::{Cursor, GithubClient, GithubError, LogEntry, LoggedDelivery},
+    github::{Cursor, GithubClient, GithubError, LogEntry, LogPage, LoggedDelivery},
     http::Shutdown,
     intake::{self, Delivery},
     reader::{self, Board, Fault},
@@ -29,7 +29,7 @@ use crate::{
 mod passes;
 mod seen;
 
-use passes::Passes;
+pub use passes::Passes;
 pub use seen::Seen;
 
 /// Pace while something says that there is news.
@@ -38,7 +38,7 @@ const HURRY: Duration = Duration::from_secs(3);
 /// and gives one 10 s (a server: 30 s).
 const HURRY_FOR: Duration = Duration::from_secs(40);
 /// Payloads fetched at once.
-const AT_ONCE: usize = 2;
+pub const AT_ONCE: usize = 2;
 /// Tries at a payload that cannot be read, before it is given up.
 const TRIES: u32 = 3;
 
@@ -159,7 +159,7 @@ impl DeliveryLog {
                 passes.begin();
                 times.due = Instant::now() + self.pace(&times);
             }
-            let Some(at) = passes.next() else {
+            let Some(at) = passes.next_page() else {
                 self.wait_for_news(&mut times).await;
                 continue;
             };
@@ -168,7 +168,7 @@ impl DeliveryLog {
                 Ok(()) => {
                     times.backoff.reset();
                     let newest = is_head.then(|| self.clock.now());
-                    let backlog = passes.next().is_some();
+                    let backlog = passes.next_page().is_some();
                     self.shared.board.note_read(newest, backlog);
                 }
                 Err(fault) => {
@@ -214,15 +214,8 @@ impl DeliveryLog {
         tries: &mut Tries,
     ) -> Result<(), Fault> {
         let page = self.client.deliveries(at).await?;
-        let floor_ms = passes.floor_ms();
-        let mut guids = BTreeSet::new();
-        let mut wanted: Vec<&LogEntry> = page
-            .entries
-            .iter()
-            .filter(|entry| entry.delivered_at_ms >= floor_ms && self.is_wanted(entry))
-            .filter(|entry| guids.insert(entry.guid.as_str()))
-            .collect();
-        wanted.sort_by_key(|entry| (rank(entry), entry.delivered_at_ms, entry.id));
+        let trust_answers = self.config.trust_answers;
+        let wanted = wanted(&page, passes.floor_ms(), &self.shared.seen, trust_answers);
         for some in wanted.chunks(AT_ONCE) {
             match *some {
                 [one, other] => {
@@ -245,21 +238,6 @@ impl DeliveryLog {
             self.keep(bookmark_ms).await?;
         }
         Ok(())
-    }
-
-    /// Whether an entry has to be fetched. The log is read newest first, so
-    /// an attempt that was answered is met before the failed one before it.
-    fn is_wanted(&self, entry: &LogEntry) -> bool {
-        let Some(key) = intake::delivery_key(&entry.guid) else {
-            return false;
-        };
-        if !intake::is_of_use(&entry.event) {
-            return false;
-        }
-        if self.config.trust_answers && entry.is_answered() {
-            self.shared.seen.insert(key);
-        }
-        !self.shared.seen.contains(key)
     }
 
     /// Submits what was fetched. What can never be read is passed over, so
@@ -359,6 +337,44 @@ impl Tries {
         self.count += 1;
         self.count >= TRIES
     }
+}
+
+/// The entries of a page that have to be fetched, in the order in which they
+/// are taken, none older than `floor_ms` (Unix milliseconds by GitHub's clock).
+/// What was answered is noted as seen, where an answer is to be trusted
+/// ([`LogConfig::trust_answers`]).
+#[must_use]
+pub fn wanted<'a>(
+    page: &'a LogPage,
+    floor_ms: u64,
+    seen: &Seen,
+    trust_answers: bool,
+) -> Vec<&'a LogEntry> {
+    let mut guids = BTreeSet::new();
+    let mut wanted: Vec<&LogEntry> = page
+        .entries
+        .iter()
+        .filter(|entry| entry.delivered_at_ms >= floor_ms)
+        .filter(|entry| is_wanted(entry, seen, trust_answers))
+        .filter(|entry| guids.insert(entry.guid.as_str()))
+        .collect();
+    wanted.sort_by_key(|entry| (rank(entry), entry.delivered_at_ms, entry.id));
+    wanted
+}
+
+/// Whether an entry has to be fetched. The log is read newest first, so an
+/// attempt that was answered is met before the failed one before it.
+fn is_wanted(entry: &LogEntry, seen: &Seen, trust_answers: bool) -> bool {
+    let Some(key) = intake::delivery_key(&entry.guid) else {
+        return false;
+    };
+    if !intake::is_of_use(&entry.event) {
+        return false;
+    }
+    if trust_answers && entry.is_answered() {
+        seen.insert(key);
+    }
+    !seen.contains(key)
 }
 
 /// In which order a page is taken: what ended first, so that no sled starts

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Waits after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How the reading goes, for people.
 #[derive(Clone, Debug, Default, Serialize)]

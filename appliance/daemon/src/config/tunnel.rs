@@ -22,7 +22,7 @@ pub struct Tunnel {
 }
 
 /// Seconds between two sweeps, unless configured.
-const SWEEP_S: u64 = 120;
+pub const SWEEP_S: u64 = 120;
 
 /// How deliveries come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,8 @@ impl Way {
     }
 
     /// Seconds between two looks at the log, unless configured.
-    const fn poll_s(&self) -> u64 {
+    #[must_use]
+    pub const fn poll_s(&self) -> u64 {
         match self {
             Self::Direct | Self::Command(_) | Self::Smee(_) => 60,
             Self::Pull => 5,

@@ -30,7 +30,7 @@ struct Pass {
 
 /// The passes under way.
 #[derive(Debug)]
-pub(super) struct Passes {
+pub struct Passes {
     /// All entries up to here were dealt with.
     bookmark_ms: u64,
     /// The long one, if there is one.
@@ -43,7 +43,8 @@ pub(super) struct Passes {
 
 impl Passes {
     /// Nothing was read since `bookmark_ms`.
-    pub(super) fn since(bookmark_ms: u64) -> Self {
+    #[must_use]
+    pub fn since(bookmark_ms: u64) -> Self {
         Self {
             bookmark_ms,
             backlog: None,
@@ -53,7 +54,7 @@ impl Passes {
     }
 
     /// Begins at the top, unless that is under way already.
-    pub(super) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         match &self.head {
             None => {}
             // It has read the top just now; what follows is backlog.
@@ -80,18 +81,17 @@ impl Passes {
     }
 
     /// The page to read next; `None` when everything was read.
-    #[expect(clippy::option_option, reason = "no page is not the newest page")]
-    pub(super) fn next(&mut self) -> Option<Option<Cursor>> {
+    pub fn next_page(&mut self) -> Option<Option<Cursor>> {
         self.current().map(|pass| pass.at.clone())
     }
 
     /// Older entries of the page that was read need not be looked at.
-    pub(super) fn floor_ms(&mut self) -> u64 {
+    pub fn floor_ms(&mut self) -> u64 {
         self.current().map_or(0, |pass| pass.floor_ms)
     }
 
     /// GitHub does not know the cursor any more: again from the top.
-    pub(super) fn start_over(&mut self) {
+    pub fn start_over(&mut self) {
         if let Some(pass) = self.current() {
             pass.at = None;
         }
@@ -99,7 +99,7 @@ impl Passes {
 
     /// Every entry of the page was dealt with. A new bookmark, if that moves
     /// it.
-    pub(super) fn settled(&mut self, page: &LogPage) -> Option<u64> {
+    pub fn settled(&mut self, page: &LogPage) -> Option<u64> {
         let pass = self.current()?;
         let times = || page.entries.iter().map(|entry| entry.delivered_at_ms);
         pass.top_ms = pass.top_ms.max(times().max());

@@ -63,7 +63,14 @@ pub struct LogPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
-#[cfg(test)]
+impl Cursor {
+    /// As GitHub writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for Cursor {
     fn from(text: &str) -> Self {
         Self(text.to_owned())

@@ -29,19 +29,19 @@ fn at(text: &str) -> Option<Option<Cursor>> {
 #[test]
 fn the_bookmark_moves_when_the_floor_is_reached() {
     let mut passes = Passes::since(100 * MINUTE);
-    assert_eq!(passes.next(), None);
+    assert_eq!(passes.next_page(), None);
     passes.begin();
-    assert_eq!(passes.next(), Some(None));
+    assert_eq!(passes.next_page(), Some(None));
     // Ten minutes of overlap.
     assert_eq!(passes.floor_ms(), 90 * MINUTE);
     assert_eq!(passes.settled(&page(&[300, 250], Some("b"))), None);
-    assert_eq!(passes.next(), at("b"));
+    assert_eq!(passes.next_page(), at("b"));
     // On the floor is not below it.
     assert_eq!(passes.settled(&page(&[200, 90], Some("c"))), None);
-    assert_eq!(passes.next(), at("c"));
+    assert_eq!(passes.next_page(), at("c"));
     let moved = passes.settled(&page(&[89, 88], Some("d")));
     assert_eq!(moved, Some(300 * MINUTE));
-    assert_eq!(passes.next(), None);
+    assert_eq!(passes.next_page(), None);
 }
 
 #[test]
@@ -49,13 +49,13 @@ fn the_logs_end_ends_a_pass_too() {
     let mut passes = Passes::since(0);
     passes.begin();
     assert_eq!(passes.settled(&page(&[5], None)), Some(5 * MINUTE));
-    assert_eq!(passes.next(), None);
+    assert_eq!(passes.next_page(), None);
     // Nothing new: nothing to store.
     passes.begin();
     assert_eq!(passes.settled(&page(&[5], None)), None);
     passes.begin();
     assert_eq!(passes.settled(&page(&[], None)), None);
-    assert_eq!(passes.next(), None);
+    assert_eq!(passes.next_page(), None);
 }
 
 #[test]
@@ -65,15 +65,15 @@ fn new_entries_do_not_wait_for_a_backlog() {
     assert_eq!(passes.settled(&page(&[500], Some("old-1"))), None);
     // The time for a look at the top comes while the backlog is read.
     passes.begin();
-    assert_eq!(passes.next(), Some(None));
+    assert_eq!(passes.next_page(), Some(None));
     assert_eq!(passes.floor_ms(), 499 * MINUTE);
     assert_eq!(passes.settled(&page(&[510, 505], Some("new-1"))), None);
     // Once more at once: the one under way goes on.
     passes.begin();
-    assert_eq!(passes.next(), at("new-1"));
+    assert_eq!(passes.next_page(), at("new-1"));
     assert_eq!(passes.settled(&page(&[500, 498], Some("x"))), None);
     // Back to where the backlog was; its end moves the bookmark past both.
-    assert_eq!(passes.next(), at("old-1"));
+    assert_eq!(passes.next_page(), at("old-1"));
     assert_eq!(passes.floor_ms(), 90 * MINUTE);
     assert_eq!(passes.settled(&page(&[80], None)), Some(510 * MINUTE));
 }
@@ -84,7 +84,7 @@ fn a_cursor_that_is_not_known_any_more_starts_over() {
     passes.begin();
     assert_eq!(passes.settled(&page(&[500], Some("b"))), None);
     passes.start_over();
-    assert_eq!(passes.next(), Some(None));
+    assert_eq!(passes.next_page(), Some(None));
     assert_eq!(passes.settled(&page(&[600, 50], None)), Some(600 * MINUTE));
 }
 
