@@ -64,6 +64,13 @@ soak SEEDS="100000" START="0":
     cargo run --locked --package musher-sim --bin sim -- --stop \
         --seeds {{ START }}..$(({{ START }} + {{ SEEDS }}))
 
+# Lost, doubled and late deliveries, lost answers, an outage of the tunnel; a table.
+#
+# Replay the events of 10,000 jobs.
+replay:
+    cargo test --workspace --locked --test replay -- \
+        --include-ignored --nocapture --test-threads=1
+
 # Deliberate defects of the core, each of which simulated worlds must catch.
 defects *NAMES:
     tests/sim/defects/run "$@"

@@ -200,6 +200,16 @@ impl Faults {
         Self(rates.collect())
     }
 
+    /// Only these kinds, each at a rate in 1,000,000 chances.
+    pub(crate) fn exactly(seed: u64, rates: &[(Fault, u64)]) -> Self {
+        let none = FaultSet::default();
+        let mut faults = Self::draw(seed, Some(&none), &none, |level| level, |level| level);
+        for (fault, ppm) in rates {
+            faults.0[*fault as usize].ppm = *ppm;
+        }
+        faults
+    }
+
     /// The kinds that may strike.
     pub(crate) fn active(&self) -> FaultSet {
         let all = Fault::value_variants().iter().zip(&self.0);

@@ -9,6 +9,9 @@
 //! Most worlds are small and last an hour; some have hundreds of sleds, some
 //! last days. After a drawn time all faults end, and everything must settle.
 //!
+//! A history of many jobs with fixed faults and GitHub's delivery log is told by
+//! [`replay`], and accounted for in a [`ReplayReport`].
+//!
 //! # Invariants
 //! Checked at each commit, each act in the world, and at the end:
 //!
@@ -58,6 +61,7 @@ mod many;
 mod options;
 mod picture;
 mod random;
+mod replay;
 mod report;
 mod shrink;
 mod traffic;
@@ -70,7 +74,8 @@ pub use faults::{Fault, FaultSet};
 pub use many::run_all;
 pub use options::{Boundary, Kept, Options, Shape};
 pub use picture::draw_day;
+pub use replay::{LogEntry, LogPage, LogReader, Repairs, Replay, ReplayReport};
 pub use report::{report, report_briefly};
 pub use shrink::{Shrunk, shrink};
 pub use traffic::Model;
-pub use world::{Failure, Summary, run, run_recorded};
+pub use world::{Failure, Summary, replay, run, run_recorded};

@@ -76,6 +76,10 @@ pub(crate) struct Traffic {
     local_start: u64,
     /// Pushes of a burst still to come.
     burst: u64,
+    /// Longest job, in milliseconds.
+    longest: u64,
+    /// How often each of [`LABELS`] is asked for.
+    labels: [u64; LABELS.len()],
     weights: Vec<u64>,
     random: Random,
 }
@@ -94,9 +98,19 @@ impl Traffic {
             gap: gap.max(1),
             local_start,
             burst: 0,
+            longest: 15 * MINUTE,
+            labels: LABELS.map(|(_, weight)| weight),
             weights,
             random,
         }
+    }
+
+    /// The same without jobs that are GitHub's own business, and without jobs
+    /// of more than `longest` milliseconds.
+    pub(crate) fn ours_alone(mut self, longest: u64) -> Self {
+        self.labels[0] = 0;
+        self.longest = longest;
+        self
     }
 
     /// Milliseconds since the start of a Monday, at the place where people work.
@@ -162,9 +176,8 @@ impl Traffic {
         let repository = REPOSITORIES[self.random.weighted(&self.weights)];
         let size = size.min(self.left);
         self.left -= size;
-        let weights = LABELS.map(|(_, weight)| weight);
         // A workflow asks for one or two sets of labels, not for any.
-        let sets = [(); 2].map(|()| LABELS[self.random.weighted(&weights)].0);
+        let sets = [(); 2].map(|()| LABELS[self.random.weighted(&self.labels)].0);
         let jobs = (0..size)
             .map(|_| (sets[self.random.index(2)], self.length()))
             .collect();
@@ -180,7 +193,7 @@ impl Traffic {
             }
             length *= 2;
         }
-        length.min(15 * MINUTE)
+        length.min(self.longest)
     }
 }
 

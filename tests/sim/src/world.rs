@@ -26,9 +26,11 @@ mod end;
 mod hub;
 mod inventory;
 mod jobs;
+mod log;
 mod outages;
 mod people;
 mod plan;
+mod replay;
 mod sleds;
 mod talk;
 mod turns;
@@ -98,6 +100,8 @@ impl fmt::Display for Failure {
     }
 }
 
+pub use replay::replay;
+
 /// Something that is due at a time.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
@@ -164,6 +168,23 @@ pub(crate) enum Happening {
     },
     Repair {
         index: usize,
+    },
+    /// An attempt at a delivery ends, and is in GitHub's log.
+    Attempt {
+        index: usize,
+        began: u64,
+        lost: bool,
+    },
+    /// The shell that reads the log does its next step.
+    Log(log::Next),
+    /// The shell that sweeps begins.
+    Sweep,
+    /// What it found about a job.
+    Swept {
+        report: Box<control::JobReport>,
+    },
+    JobExpires {
+        number: u64,
     },
     Api {
         incarnation: u64,
@@ -239,6 +260,8 @@ pub(crate) struct World {
     pub(crate) ignored: BTreeSet<u64>,
     pub(crate) summary: Summary,
     pub(crate) record: Option<Record>,
+    /// What is counted where a history is replayed.
+    replay: Option<Box<replay::Replayed>>,
     shape: Shape,
     agenda: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
@@ -298,6 +321,7 @@ impl World {
             ignored: BTreeSet::new(),
             summary: Summary::default(),
             record: options.record.then(Record::default),
+            replay: None,
             shape: plan.shape,
             agenda: BTreeMap::new(),
             sequence: 0,
@@ -391,6 +415,11 @@ impl World {
             Happening::Cancel { number } => self.cancel(number),
             Happening::Deliver { index, source } => self.deliver(index, source),
             Happening::Repair { index } => self.repair(index),
+            Happening::Attempt { index, began, lost } => self.attempt(index, began, lost),
+            Happening::Log(next) => self.log(next),
+            Happening::Sweep => self.sweep(),
+            Happening::Swept { report } => self.found(report),
+            Happening::JobExpires { number } => self.job_expires(number),
             Happening::Api {
                 incarnation,
                 id,

@@ -25,7 +25,13 @@ impl World {
         let mut answered = true;
         let mut wait = latency;
         if let Some(mut dice) = self.faults.strike(Fault::Api) {
-            match dice.below(6) {
+            // Where a history is replayed, answers are lost and nothing else.
+            let kind = if self.replay.is_some() {
+                1
+            } else {
+                dice.below(6)
+            };
+            match kind {
                 0 => {
                     let outcome = failed(&effect, lost());
                     self.outcome(incarnation, id, latency, outcome);

@@ -120,6 +120,32 @@ pub(super) fn draw(machines: &[Machine], random: &mut Random) -> Inventory {
     }
 }
 
+/// Pools in which every job of [`crate::traffic`] finds a place, each with all
+/// sleds.
+pub(super) fn for_everybody(machines: &[Machine]) -> Inventory {
+    let labels = ["self-hosted", "linux", "x64", "big", "gpu"];
+    let scopes = [
+        (11, "org", Scope::Org("octo".to_owned())),
+        (12, "solo", Scope::Repo("solo/tool".to_owned())),
+    ];
+    let pools = scopes
+        .map(|(number, name, scope)| pool(number, name, scope, &labels, Assurance::Claimed))
+        .to_vec();
+    let sleds = machines.iter().map(|machine| SledSpec {
+        name: machine.name.clone(),
+        mac: machine.mac,
+        pools: pools.iter().map(|pool| pool.name.clone()).collect(),
+        circuit: None,
+        watts: 0,
+    });
+    Inventory {
+        hubs: vec!["main".to_owned()],
+        sleds: sleds.collect(),
+        pools,
+        circuits: Vec::new(),
+    }
+}
+
 /// Draws how pools share sleds and what circuits bear, in some worlds.
 pub(super) fn draw_policies(inventory: &mut Inventory, random: &mut Random) {
     if !random.chance(400) {

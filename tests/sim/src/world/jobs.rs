@@ -14,6 +14,9 @@ use crate::{
 /// One job in so many changes the settings of its sled's BMC.
 const TAMPERS: u64 = 53;
 
+/// A queued job dies after this, at GitHub ("Usage limits", GitHub docs).
+const JOB_LIFE: u64 = 24 * 60 * MINUTE;
+
 impl World {
     /// A listener looks for a job.
     pub(super) fn listen(&mut self, name: &str, sled: usize, epoch: u64) -> Step {
@@ -89,7 +92,9 @@ impl World {
             return Ok(());
         }
         let hangs = machine.fate.hangs;
-        if !self.calm && number.is_multiple_of(TAMPERS) {
+        if let Some(replay) = self.replay.as_mut() {
+            *replay.ran.entry(number).or_insert(0) += 1;
+        } else if !self.calm && number.is_multiple_of(TAMPERS) {
             self.note(|| format!("job {number} changes the BMC of machine {sled}"));
             self.machines[sled].settings += 1;
         }
@@ -137,6 +142,18 @@ impl World {
         Ok(())
     }
 
+    /// GitHub gives up a job that no runner took.
+    pub(super) fn job_expires(&mut self, number: u64) -> Step {
+        let waits = self.github.waiting().any(|job| job.number == number);
+        if waits {
+            if let Some(replay) = self.replay.as_mut() {
+                replay.expired.insert(number);
+            }
+            return self.complete(number, "cancelled");
+        }
+        Ok(())
+    }
+
     /// A runner that is not ours takes a job.
     pub(super) fn foreign_take(&mut self, number: u64) -> Step {
         let waits = self
@@ -160,6 +177,9 @@ impl World {
         let Some(index) = self.github.log(number, &mut self.random) else {
             return;
         };
+        if self.replay.is_some() {
+            return self.send(index);
+        }
         let job = &self.github.jobs[&number];
         let queued = job.progress == Progress::Queued;
         let mut waits = vec![self.random.between(50, 1500)];
@@ -235,6 +255,9 @@ impl World {
                 .create(now, run, push.repository, labels, length);
             self.note(|| format!("job {number} of {} wants {labels:?}", push.repository));
             self.announce(number);
+            if self.replay.is_some() {
+                self.at(JOB_LIFE, Happening::JobExpires { number });
+            }
             if self.faults.strikes(Fault::Cancel) || labels[0] == "ubuntu-latest" {
                 let wait = self.random.between(SECOND, 8 * MINUTE);
                 self.at(wait, Happening::Cancel { number });

@@ -15,6 +15,7 @@ impl World {
         self.at(MINUTE, Happening::Minute);
         self.observe();
         self.list_runners();
+        self.watch_replay();
         if !self.calm && self.now >= self.calm_at {
             self.calm_down();
         }

@@ -264,9 +264,10 @@ impl World {
         for (event, asker, reply) in &after.replies {
             self.note(|| format!("{event:?} -> {reply:?}"));
             match (event, reply) {
-                (Event::Delivery { hook, .. }, Reply::Delivery(result)) => {
+                (Event::Delivery { hook, source, .. }, Reply::Delivery(result)) => {
                     if let (Asker::Delivery(index), control::Hook::Job(report)) = (asker, hook) {
                         self.delivered(*index, report.number, report.action, *result);
+                        self.taken_in(*index, *source, *result);
                     }
                 }
                 (
