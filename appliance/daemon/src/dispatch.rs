@@ -32,10 +32,12 @@ use crate::{
 };
 
 mod desk;
+mod metering;
+mod settings;
 mod work;
 
 pub use desk::{DeskError, PowerDesk};
-use work::Work;
+use work::{Course, Work};
 
 /// Questions that may wait for one sled's driver.
 const ERRANDS: usize = 4;
@@ -146,6 +148,7 @@ impl DispatchConfig {
                 asked,
                 reads,
                 boot,
+                course: Course::default(),
             };
             tokio::spawn(work.drive(Arc::clone(&shared), driver));
         }
@@ -369,6 +372,15 @@ impl Shared {
             })
             .await;
         generation >= newest && current.unwrap_or(false)
+    }
+
+    /// Whether settings of the sled's controller were adopted, with which new
+    /// ones are compared.
+    async fn is_adopted(&self, sled: SledId) -> bool {
+        let known = self
+            .engine
+            .query(move |state, _| state.bmc_facts(sled).is_some());
+        known.await.unwrap_or(true)
     }
 
     /// The boot that the sled is on for, after a restart of ours.

@@ -426,6 +426,7 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             password_file,
             cipher,
             console,
+            restrict_host_interface,
         } => {
             let suite = CipherSuite::try_from(*cipher)
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
@@ -433,6 +434,7 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
                 .map_err(|error| anyhow::anyhow!("sled \"{sled}\": {error}"))?;
             ipmi.password_file = Some(password_file.clone());
             ipmi.console = *console;
+            ipmi.restrict_host_interface = *restrict_host_interface;
             Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
         }
         DriverConfig::Held { socket, held } => {

@@ -64,7 +64,7 @@ async fn the_meter_and_the_facts() {
     let bmc = Standin::start(Quirks::default());
     let mut ours = bmc.client();
     let watts = ours.watts().await.unwrap().unwrap();
-    assert_eq!((watts.now, watts.source), (88, "redfish-power"));
+    assert_eq!((watts.now, watts.meter.as_str()), (88, "redfish"));
     let before = ours.facts().await.unwrap();
     let seen: Vec<String> = before
         .iter()

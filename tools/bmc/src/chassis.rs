@@ -91,6 +91,8 @@ pub struct Chassis {
     pub events: Vec<[u8; 16]>,
     /// What the machine draws, in watts; `None` when nothing measures.
     pub watts: Option<u16>,
+    /// How often that was asked.
+    pub watts_read: u32,
     /// IPv4 address that LAN parameters show.
     pub address: [u8; 4],
     /// Firmware revision.
@@ -127,6 +129,7 @@ impl Chassis {
             users: vec![anonymous, user],
             events: Vec::new(),
             watts: Some(150),
+            watts_read: 0,
             address: [10, 78, 0, 11],
             firmware: (2, 0x17),
             enables: [[0xff; 16]; 32],

@@ -19,7 +19,7 @@ use super::{Admin, Lines, stopping};
 use crate::console::{console_path, older, read};
 use crate::dispatch::{DeskError, PowerDesk};
 use crate::http::{Answer, Shutdown, answer, json, text};
-use crate::power::PowerReading;
+use crate::power::{HostInterface, PowerReading};
 
 /// Time between two looks at a console that is followed.
 const LOOK: Duration = Duration::from_millis(250);
@@ -34,25 +34,34 @@ struct PowerView {
     power: &'static str,
     /// What it draws, where something measures.
     watts: Option<u32>,
-    /// Where that figure is from.
+    /// Who measured that.
     watts_source: Option<&'static str>,
+    /// What the sled's own system can do to its BMC, where it was asked for
+    /// and shall be restricted.
+    host_interface: Option<HostInterface>,
     /// Why power is unknown.
     error: Option<String>,
 }
 
-async fn look(desk: PowerDesk, sled: String, id: SledId) -> PowerView {
+/// Reads a sled's power; `closely` also what its own system may do.
+async fn look(desk: PowerDesk, sled: String, id: SledId, closely: bool) -> PowerView {
     let said = desk
-        .ask(id, |driver| {
+        .ask(id, move |driver| {
             Box::pin(async move {
                 let reading = driver.read().await?;
-                // A figure is not worth failing for.
-                Ok((reading, driver.watts().await.ok().flatten()))
+                // Neither is worth failing for.
+                let watts = driver.watts().await.ok().flatten();
+                let host = match closely {
+                    true => driver.host_interface().await.ok().flatten(),
+                    false => None,
+                };
+                Ok((reading, watts, host))
             })
         })
         .await;
-    let (reading, watts, error) = match said {
-        Ok((reading, watts)) => (reading, watts, None),
-        Err(error) => (PowerReading::Unknown, None, Some(error.to_string())),
+    let ((reading, watts, host_interface), error) = match said {
+        Ok(said) => (said, None),
+        Err(error) => ((PowerReading::Unknown, None, None), Some(error.to_string())),
     };
     PowerView {
         sled,
@@ -62,7 +71,8 @@ async fn look(desk: PowerDesk, sled: String, id: SledId) -> PowerView {
             PowerReading::Unknown => "unknown",
         },
         watts: watts.map(|watts| watts.now),
-        watts_source: watts.map(|watts| watts.source),
+        watts_source: watts.map(|watts| watts.meter.as_str()),
+        host_interface,
         error,
     }
 }
@@ -72,7 +82,7 @@ impl Admin {
     pub(super) async fn power(&self, name: &str) -> Answer {
         match self.sled(name).await {
             Ok(id) => {
-                let view = look(self.desk.clone(), name.to_owned(), id).await;
+                let view = look(self.desk.clone(), name.to_owned(), id, true).await;
                 json(StatusCode::OK, &view)
             }
             Err(answer) => answer,
@@ -93,7 +103,7 @@ impl Admin {
         };
         let mut looks = JoinSet::new();
         for (name, id) in sleds {
-            looks.spawn(look(self.desk.clone(), name, id));
+            looks.spawn(look(self.desk.clone(), name, id, false));
         }
         let mut views = looks.join_all().await;
         views.sort_by(|one, other| one.sled.cmp(&other.sled));

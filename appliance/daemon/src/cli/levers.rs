@@ -115,6 +115,9 @@ pub(super) enum SledLever {
     Resume(Target),
     /// End the boot of a sled that runs no job; its job is served elsewhere
     CancelClaim(Target),
+    /// Take what a sled's BMC is set to now as what it should be, after you
+    /// changed it or replaced the BMC, and put the sled back into service
+    Readopt(Target),
     /// If a job of the sled fails within this time, keep the sled on until then
     Hold {
         /// How long, such as 90m or 4h; a week at most
@@ -181,6 +184,7 @@ impl From<SledLever> for (Lever, Reach) {
             SledLever::CancelClaim(Target { name: sled, reach }) => {
                 (Lever::CancelClaim { sled }, reach)
             }
+            SledLever::Readopt(Target { name: sled, reach }) => (Lever::Readopt { sled }, reach),
             SledLever::Hold {
                 span: Span(seconds),
                 target: Target { name: sled, reach },

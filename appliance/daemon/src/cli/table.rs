@@ -47,7 +47,18 @@ pub(super) fn power(value: &Value) -> String {
 }
 
 pub(super) fn power_of_one(value: &Value) -> String {
-    power_rows(std::slice::from_ref(value))
+    let mut text = power_rows(std::slice::from_ref(value));
+    let open = |host: &Value| match items(&host["open"]) {
+        [] => "takes no command from the sled that could turn it against Musher".to_owned(),
+        names => {
+            let names: Vec<String> = names.iter().map(cell).collect();
+            format!("takes from the sled: {}", names.join(", "))
+        }
+    };
+    if let host @ Value::Object(_) = &value["host_interface"] {
+        let _ = writeln!(text, "its BMC {}", open(host));
+    }
+    text
 }
 
 fn power_rows(sleds: &[Value]) -> String {

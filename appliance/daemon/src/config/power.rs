@@ -35,6 +35,8 @@ pub enum DriverConfig {
         cipher: u8,
         /// Record the sled's serial line.
         console: bool,
+        /// Take from the sled's own system what could turn its BMC against us.
+        restrict_host_interface: bool,
     },
     /// A relay or button behind a line of this machine.
     Held {
@@ -71,6 +73,7 @@ pub(super) struct WireIpmi {
     password_path: PathBuf,
     cipher: Option<u8>,
     console: Option<bool>,
+    restrict_host_interface: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +188,7 @@ impl Place<'_> {
             password_file: PasswordFile::new(&self.base.join(&wire.password_path)),
             cipher,
             console: wire.console.unwrap_or(false),
+            restrict_host_interface: wire.restrict_host_interface.unwrap_or(false),
         })
     }
 

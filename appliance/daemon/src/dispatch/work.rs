@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use control::{Event, Outcome, PoweredOn};
-use messages::{BootId, Generation, SledId};
+use messages::{BootId, EffectId, Generation, SledId};
 use protocols::rmcp::Firmware;
 use tokio::sync::{mpsc, watch};
 
 use super::desk::Errand;
-use super::{PowerCommand, Shared, power_failure, reading};
+use super::metering::Metering;
+use super::{PowerCommand, Shared, power_failure, reading, settings};
 use crate::engine::{Clock, report};
-use crate::power::{Checked, Driver, PowerError, PowerErrorKind, PowerReading, Settled, Switched};
+use crate::power::{Checked, Driver, PowerError, PowerReading, Switched, Watts};
 
 /// What comes to one sled's driver.
 pub(super) struct Work {
@@ -21,6 +22,15 @@ pub(super) struct Work {
     pub(super) reads: Arc<AtomicBool>,
     /// The boot that it was last turned on for.
     pub(super) boot: watch::Sender<Option<BootId>>,
+    pub(super) course: Course,
+}
+
+/// How far a sled's task has come.
+#[derive(Default)]
+pub(super) struct Course {
+    newest: Generation,
+    outage_settled: bool,
+    metering: Metering,
 }
 
 impl Work {
@@ -28,15 +38,17 @@ impl Work {
     /// when nothing else waits. Its BMC's session is kept warm in between.
     pub(super) async fn drive(mut self, shared: Arc<Shared>, driver: Driver) {
         let mut driver = Checked::new(driver);
-        let mut newest = Generation(0);
-        let mut outage_settled = false;
         let mut password_settled = false;
-        if driver.means().console_source().is_some() {
-            self.boot.send_replace(shared.live_boot(self.sled).await);
+        if driver.means().has_controller() {
+            let boot = shared.live_boot(self.sled).await;
+            if boot.is_some() {
+                self.course.metering.start();
+            }
+            self.boot.send_replace(boot);
         }
         loop {
             if !password_settled {
-                password_settled = settle_password(driver.means()).await;
+                password_settled = settings::settle_password(driver.means()).await;
             }
             let warm_at = driver.means().keep_warm_at();
             let command = tokio::select! {
@@ -49,37 +61,63 @@ impl Work {
                     errand(driver.means()).await;
                     continue;
                 }
+                () = sleep_until(self.course.metering.due()) => {
+                    self.meter(&shared, driver.means()).await;
+                    continue;
+                }
                 () = sleep_until(warm_at) => {
                     driver.means().keep_warm().await;
                     continue;
                 }
             };
-            // What we set ourselves is no change of its settings.
-            let reads = matches!(
-                command,
-                PowerCommand::Read { .. } | PowerCommand::Facts { .. }
-            );
-            if reads && !outage_settled {
-                outage_settled = keep_off_after_outage(driver.means()).await;
-            }
-            self.carry_out(&shared, &mut driver, command, &mut newest)
-                .await;
+            self.carry_out(&shared, &mut driver, command).await;
         }
         driver.means().close().await;
     }
 
-    async fn carry_out(
-        &self,
-        shared: &Shared,
-        driver: &mut Checked,
-        command: PowerCommand,
-        newest: &mut Generation,
-    ) {
+    async fn meter(&mut self, shared: &Shared, driver: &mut Driver) {
+        if let Some(Watts { now, meter }) = self.course.metering.read(driver).await {
+            let event = Event::WattsRead {
+                sled: self.sled,
+                watts: now,
+                meter,
+            };
+            drop(shared.engine.submit(event).await);
+        }
+    }
+
+    /// The settings of a sled's controller. What we want of them is set when
+    /// they are about to be adopted, and after that only once they were
+    /// compared: whoever changed them shall show.
+    async fn facts(&mut self, shared: &Shared, driver: &mut Driver, generation: Generation) {
+        let sled = self.sled;
+        let adopted = shared.is_adopted(sled).await;
+        if !adopted {
+            self.course.outage_settled = settings::keep_off_after_outage(driver).await;
+            settings::restrict_host_interface(driver).await;
+        }
+        let result = driver.facts().await.map_err(power_failure);
+        let event = Event::FactsRead {
+            sled,
+            generation,
+            result,
+        };
+        drop(shared.engine.submit(event).await);
+        if !self.course.outage_settled {
+            self.course.outage_settled = settings::keep_off_after_outage(driver).await;
+        }
+    }
+
+    async fn carry_out(&mut self, shared: &Shared, driver: &mut Checked, command: PowerCommand) {
         let sled = self.sled;
         match command {
             PowerCommand::Read { generation } => {
                 self.reads.store(false, Ordering::Release);
-                let result = driver.read().await.map(reading).map_err(power_failure);
+                let result = driver.read().await;
+                if let Ok(PowerReading::Off) = result {
+                    self.course.metering.stop();
+                }
+                let result = result.map(reading).map_err(power_failure);
                 let event = Event::PowerRead {
                     sled,
                     generation,
@@ -88,21 +126,14 @@ impl Work {
                 drop(shared.engine.submit(event).await);
             }
             PowerCommand::Facts { generation } => {
-                let result = driver.means().facts().await.map_err(power_failure);
-                let event = Event::FactsRead {
-                    sled,
-                    generation,
-                    result,
-                };
-                drop(shared.engine.submit(event).await);
+                self.facts(shared, driver.means(), generation).await;
             }
             PowerCommand::On {
                 id,
                 boot,
                 generation,
             } => {
-                *newest = generation.max(*newest);
-                let wanted = shared.is_wanted(sled, id, generation, *newest).await;
+                let wanted = self.is_wanted(shared, id, generation).await;
                 let outcome = if wanted {
                     driver.means().claim(generation.0);
                     self.boot.send_replace(boot);
@@ -111,6 +142,9 @@ impl Work {
                         None => None,
                     };
                     let done = turn_on(driver, &shared.clock, firmware).await;
+                    if boot.is_some() && done.is_ok() {
+                        self.course.metering.start();
+                    }
                     Outcome::PoweredOn(done.map_err(power_failure))
                 } else {
                     Outcome::Stale
@@ -118,8 +152,7 @@ impl Work {
                 report(&shared.engine, id, outcome).await;
             }
             PowerCommand::Off { id, generation } => {
-                *newest = generation.max(*newest);
-                let wanted = shared.is_wanted(sled, id, generation, *newest).await;
+                let wanted = self.is_wanted(shared, id, generation).await;
                 let outcome = if wanted {
                     driver.means().claim(generation.0);
                     let done = driver.power_off().await;
@@ -133,45 +166,19 @@ impl Work {
     }
 }
 
+impl Work {
+    async fn is_wanted(&mut self, shared: &Shared, id: EffectId, generation: Generation) -> bool {
+        let newest = generation.max(self.course.newest);
+        self.course.newest = newest;
+        shared.is_wanted(self.sled, id, generation, newest).await
+    }
+}
+
 /// Never, where there is nothing to wait for.
 async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Once per start, before the BMC is asked anything else: a change of its
-/// password may have been cut short. Whether that is settled: a BMC that does
-/// not answer is asked again.
-async fn settle_password(driver: &mut Driver) -> bool {
-    match driver.settle_password().await {
-        Ok(Settled::Kept) => true,
-        Ok(Settled::Taken) => {
-            tracing::info!(
-                bmc = %driver.target(),
-                "its password was being changed when Musher ended; the new one is in its file now"
-            );
-            true
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a change of its password was cut short");
-            error.kind() != PowerErrorKind::Dead
-        }
-    }
-}
-
-/// Once per start: after an outage no sled shall start by itself. Whether that
-/// is settled: a BMC that does not answer is asked again before its next
-/// reading, one that refuses is not.
-async fn keep_off_after_outage(driver: &mut Driver) -> bool {
-    match driver.keep_off_after_outage().await {
-        Ok(()) => true,
-        Err(error) if error.kind() == PowerErrorKind::Dead => false,
-        Err(error) => {
-            tracing::warn!(%error, "this sled may start by itself after an outage");
-            true
-        }
     }
 }
 

@@ -98,6 +98,8 @@ pub struct IpmiConfig {
     pub patience: Patience,
     /// The serial line shall be recorded.
     pub console: bool,
+    /// The sled's own system shall lose what could turn its BMC against us.
+    pub restrict_host_interface: bool,
 }
 
 impl IpmiConfig {
@@ -123,6 +125,7 @@ impl IpmiConfig {
             lookup: NameLookup::NameOnly,
             patience: Patience::default(),
             console: false,
+            restrict_host_interface: false,
         })
     }
 

@@ -1,10 +1,11 @@
 //! What a driver may be able to do beside switching power. A driver that
 //! cannot says so; nothing is made up.
 
+use messages::PowerMeter;
 use tokio::time::Instant;
 
 use super::BmcFacts;
-use super::ipmi::{ConsoleSource, IpmiConsole, Settled};
+use super::ipmi::{ConsoleSource, HostInterface, IpmiConsole, Settled};
 use super::{Driver, PowerError, Switched};
 
 /// A measured draw of power.
@@ -12,8 +13,8 @@ use super::{Driver, PowerError, Switched};
 pub struct Watts {
     /// Now, in watts.
     pub now: u32,
-    /// Where the figure is from, for receipts and metrics.
-    pub source: &'static str,
+    /// Who measured.
+    pub meter: PowerMeter,
 }
 
 /// Why a driver cannot.
@@ -55,6 +56,35 @@ impl Driver {
             Self::Ipmi(client) => client.keep_off_after_outage().await,
             Self::Redfish(client) => client.keep_off_after_outage().await,
             _ => Ok(()),
+        }
+    }
+
+    /// Takes from the sled's own system the commands that could turn its
+    /// controller against us, and reads back what came of it; `None` where
+    /// that is not wanted, or there is nothing that knows such commands.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked, or refuses the privilege.
+    pub async fn restrict_host_interface(&mut self) -> Result<Option<HostInterface>, PowerError> {
+        match self {
+            Self::Ipmi(client) if client.wants_restriction() => {
+                client.restrict_host_interface().await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Which of these commands the sled's own system can give now; `None`
+    /// where it is not wanted that it cannot.
+    ///
+    /// # Errors
+    /// When the controller cannot be asked.
+    pub async fn host_interface(&mut self) -> Result<Option<HostInterface>, PowerError> {
+        match self {
+            Self::Ipmi(client) if client.wants_restriction() => {
+                client.host_interface().await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -132,6 +162,12 @@ impl Driver {
             Self::Ipmi(client) => client.console_source(),
             _ => None,
         }
+    }
+
+    /// Whether there is a management controller.
+    #[must_use]
+    pub fn has_controller(&self) -> bool {
+        matches!(self, Self::Ipmi(_) | Self::Redfish(_))
     }
 
     /// When [`Driver::keep_warm`] should be called; `None` when there is

@@ -32,6 +32,7 @@ username = "admin"
 password_path = "bmc-01"
 cipher = 3
 console = true
+restrict_host_interface = true
 "#
     );
     std::fs::write(&inventory, text + &sled).unwrap();
@@ -76,6 +77,18 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+fn queue_job(musher: &Standalone) {
+    let body = workflow_job("queued", 1, &["self-hosted", "linux", "x64"]);
+    let id = "72d3162e-cc78-11e3-81ab-000000000001";
+    let request = Request::delivery(Standalone::SECRET, id, "workflow_job", body);
+    assert_eq!(exchange(musher.webhook(), &request).unwrap().status, 200);
+}
+
+fn adopted(musher: &Standalone) {
+    let audit = "audit.sled.bmc_adopted";
+    wait(audit, || musher.log().unwrap().contains(audit));
+}
+
 #[test]
 fn policy_readings_and_console() {
     let server = bmc(|chassis| chassis.policy = 2);
@@ -89,16 +102,24 @@ fn policy_readings_and_console() {
         (&"off".into(), &150.into()),
         "{one}"
     );
-    assert_eq!(one["watts_source"], "ipmi-dcmi");
+    assert_eq!(one["watts_source"], "dcmi");
+    let host = &one["host_interface"];
+    assert_eq!(
+        host["restricted"].as_array().map(Vec::len),
+        Some(7),
+        "{one}"
+    );
+    let plain = sled(&musher, &["power", "status", "sled-01"]);
+    assert!(
+        plain.contains("its BMC takes no command from the sled"),
+        "{plain}"
+    );
     let sweep = sled(&musher, &["power", "sweep"]);
     assert!(sweep.contains("sled-01  off    150"), "{sweep}");
     sled(&musher, &["identify", "sled-01", "--for", "9"]);
     assert_eq!(server.with(|bmc| bmc.chassis.identify_s), Some(9));
 
-    let body = workflow_job("queued", 1, &["self-hosted", "linux", "x64"]);
-    let id = "72d3162e-cc78-11e3-81ab-000000000001";
-    let request = Request::delivery(Standalone::SECRET, id, "workflow_job", body);
-    assert_eq!(exchange(musher.webhook(), &request).unwrap().status, 200);
+    queue_job(&musher);
     wait("power on", || server.with(|bmc| bmc.chassis.on));
     let say = |text: &str| {
         server.with(|bmc| {
@@ -122,11 +143,7 @@ fn policy_readings_and_console() {
     musher.kill().unwrap();
     // Its sessions end by themselves after a minute; a BMC that restarts
     // has forgotten them.
-    server.with(|bmc| {
-        bmc.restart();
-        bmc.chassis.quirks.keeps_policy = true;
-        bmc.chassis.policy = 1;
-    });
+    server.with(|bmc| bmc.restart());
     musher.start().unwrap();
     say("after the restart\r\n");
     let console = || {
@@ -140,8 +157,6 @@ fn policy_readings_and_console() {
         "what was said before is kept"
     );
     assert_eq!(server.with(|bmc| bmc.chassis.orders.clone()), orders);
-    let warning = "may start by itself after an outage";
-    wait("the warning", || musher.log().unwrap().contains(warning));
 }
 
 #[test]
@@ -220,4 +235,66 @@ fn people_turn_a_sled_on_and_off() {
     assert!(!on());
     // It was given nothing to boot.
     assert_eq!(server.with(|bmc| bmc.chassis.boot_flags), [0; 5]);
+}
+
+#[test]
+fn what_a_bmc_does_not_let_us_set_is_said() {
+    let server = bmc(|chassis| {
+        chassis.quirks.keeps_policy = true;
+        chassis.quirks.no_firewall = true;
+    });
+    let musher = started(&server);
+    adopted(&musher);
+    let log = musher.log().unwrap();
+    assert!(log.contains("may start by itself after an outage"), "{log}");
+    assert!(
+        log.contains("can still give its BMC these commands"),
+        "{log}"
+    );
+    let plain = sled(&musher, &["power", "status", "sled-01"]);
+    assert!(
+        plain.contains("takes from the sled: set-channel-access, "),
+        "{plain}"
+    );
+}
+
+#[test]
+fn a_bmc_that_changed_between_boots_is_withheld() {
+    let server = bmc(|_| {});
+    let musher = started(&server);
+    adopted(&musher);
+    queue_job(&musher);
+    wait("power on", || server.with(|bmc| bmc.chassis.on));
+    wait("two readings of the meter", || {
+        server.with(|bmc| bmc.chassis.watts_read >= 2)
+    });
+    // What a job with root can do in-band, and what it cannot hide.
+    server.with(|bmc| {
+        let evil = musher_bmc::User::administrator("evil", b"x");
+        bmc.chassis.users.push(evil);
+    });
+    sled(&musher, &["cancel-claim", "sled-01"]);
+    let view = || -> Value {
+        let said = run(&musher, &["sleds", "--json", "--config", "musher.toml"]);
+        serde_json::from_str::<Value>(&said).unwrap()[0].take()
+    };
+    wait("the quarantine", || view()["state"] == "Quarantined");
+    let reason = view()["reason"].as_str().unwrap().to_owned();
+    let expect = "user.03: was \"\" enablement unknown, no sessions, no access, \
+                  is \"evil\" enabled, sessions, administrator";
+    assert!(reason.contains(expect), "{reason}");
+    assert!(!server.with(|bmc| bmc.chassis.on));
+    let receipt = ["receipts", "show", "1", "--json", "--config", "musher.toml"];
+    let receipt: Value = serde_json::from_str(&run(&musher, &receipt)).unwrap();
+    let energy = &receipt["energy"];
+    assert_eq!(energy["meter"], "dcmi", "{receipt}");
+    let (joules, ms) = (energy["joules"].as_u64(), energy["measured_ms"].as_u64());
+    assert_eq!(joules, ms.map(|ms| 150 * ms / 1000), "{energy}");
+    // It is not put right by releasing it; the boot waits.
+    let orders = || server.with(|bmc| bmc.chassis.orders.clone());
+    sled(&musher, &["release", "sled-01"]);
+    wait("the quarantine", || view()["state"] == "Quarantined");
+    assert_eq!(orders(), ["on", "off"]);
+    sled(&musher, &["readopt", "sled-01"]);
+    wait("the next boot", || orders() == ["on", "off", "on"]);
 }

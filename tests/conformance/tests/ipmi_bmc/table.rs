@@ -1,5 +1,6 @@
 //! The table of commands, over both cipher suites.
 
+use messages::PowerMeter;
 use musher::power::{
     BootOverride, Drift, HostInterface, IpmiClient, PowerReading, Switched, Watts,
 };
@@ -40,7 +41,7 @@ async fn every_command_does_what_it_says() {
         assert_eq!(server.with(|bmc| bmc.chassis.identify_s), Some(9));
         let watts = Watts {
             now: 150,
-            source: "ipmi-dcmi",
+            meter: PowerMeter::Dcmi,
         };
         assert_eq!(ours.watts().await.unwrap(), Some(watts));
         server.with(|bmc| bmc.chassis.watts = None);
@@ -141,6 +142,7 @@ async fn the_host_interface_is_restricted_where_it_can_be() {
     let mut ours = client(server.address());
     let HostInterface { restricted, open } = ours.restrict_host_interface().await.unwrap();
     assert_eq!((restricted.len(), open.len()), (7, 0), "{open:?}");
+    assert_eq!(ours.host_interface().await.unwrap().restricted, restricted);
     let facts = ours.facts().await.unwrap();
     assert_eq!(facts.get("host.set-user-password"), Some("restricted"));
     // Nothing else was taken away.

@@ -61,6 +61,7 @@ impl Bmc {
             (0x0c, 0x02) => self.lan(data),
             (0x2c, 0x02) if data.first() == Some(&0xdc) => match self.chassis.watts {
                 Some(watts) => {
+                    self.chassis.watts_read += 1;
                     let [low, high] = watts.to_le_bytes();
                     let mut answer = vec![OK, 0xdc, low, high, 80, 0, 0x2c, 1, low, high];
                     answer.extend_from_slice(&[0, 0, 0, 0, 0xe8, 3, 0, 0, 0x40]);

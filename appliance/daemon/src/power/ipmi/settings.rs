@@ -1,7 +1,9 @@
 //! What is changed at a BMC beside power: the identify light, what happens
 //! after an outage, and what its own sled may tell it.
 
+use messages::PowerMeter;
 use protocols::rmcp::{Answer, Command, CompletionCode, RestorePolicy, SYSTEM_INTERFACE};
+use serde::Serialize;
 
 use super::facts::policy_name;
 use super::{IpmiClient, Target};
@@ -39,7 +41,7 @@ const fn guarded(name: &'static str, net_fn: u8, command: u8) -> Guarded {
 }
 
 /// What restricting the host interface came to, read back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HostInterface {
     /// Commands that the sled's own system cannot give any more.
     pub restricted: Vec<&'static str>,
@@ -102,7 +104,7 @@ impl IpmiClient {
         match self.ask(&Command::GetPowerReading).await? {
             Ok(Answer::PowerDraw(draw)) if draw.active => Ok(Some(Watts {
                 now: draw.now_w.into(),
-                source: "ipmi-dcmi",
+                meter: PowerMeter::Dcmi,
             })),
             _ => Ok(None),
         }
@@ -121,9 +123,33 @@ impl IpmiClient {
         outcome
     }
 
-    async fn restrict(&mut self) -> Result<HostInterface, PowerError> {
+    /// Which commands the sled's own system can give now.
+    ///
+    /// # Errors
+    /// When the BMC does not answer.
+    pub async fn host_interface(&mut self) -> Result<HostInterface, PowerError> {
         let channel = SYSTEM_INTERFACE;
         let mut outcome = HostInterface::default();
+        for guarded in &GUARDED {
+            let net_fn = guarded.net_fn;
+            let read = Command::GetCommandEnables { channel, net_fn };
+            match self.ask(&read).await? {
+                Ok(Answer::Commands(mask)) if !mask.has(guarded.command) => {
+                    outcome.restricted.push(guarded.name);
+                }
+                _ => outcome.open.push(guarded.name),
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Whether the sled's own system shall be restricted.
+    pub(in crate::power) fn wants_restriction(&self) -> bool {
+        self.config.restrict_host_interface
+    }
+
+    async fn restrict(&mut self) -> Result<HostInterface, PowerError> {
+        let channel = SYSTEM_INTERFACE;
         for guarded in &GUARDED {
             let (net_fn, command) = (guarded.net_fn, guarded.command);
             let configurable = Command::GetConfigurableCommands { channel, net_fn };
@@ -132,27 +158,20 @@ impl IpmiClient {
                 _ => false,
             };
             let read = Command::GetCommandEnables { channel, net_fn };
-            let mut is_open = true;
-            if let (true, Ok(Answer::Commands(mask))) = (can, self.ask(&read).await?) {
-                let enabled = mask.without(command);
+            if let (true, Ok(Answer::Commands(mask))) = (can, self.ask(&read).await?)
+                && mask.has(command)
+            {
                 let set = Command::SetCommandEnables {
                     channel,
                     net_fn,
-                    enabled,
+                    enabled: mask.without(command),
                 };
                 if let Err(Some(CompletionCode::INSUFFICIENT_PRIVILEGE)) = self.ask(&set).await? {
                     return Err(self.odd("the firmware firewall"));
                 }
-                if let Ok(Answer::Commands(mask)) = self.ask(&read).await? {
-                    is_open = mask.has(command);
-                }
-            }
-            match is_open {
-                true => outcome.open.push(guarded.name),
-                false => outcome.restricted.push(guarded.name),
             }
         }
-        Ok(outcome)
+        self.host_interface().await
     }
 
     /// Whose BMC it is, for messages.

@@ -1,6 +1,7 @@
 //! What a BMC says about itself and its system: the meter, and the facts that
 //! nobody but the operator should change.
 
+use messages::PowerMeter;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -56,23 +57,16 @@ impl RedfishClient {
             return Ok(None);
         };
         let ways = [
-            (
-                "/EnvironmentMetrics",
-                "/PowerWatts/Reading",
-                "redfish-environment-metrics",
-            ),
-            (
-                "/Power",
-                "/PowerControl/0/PowerConsumedWatts",
-                "redfish-power",
-            ),
+            ("/EnvironmentMetrics", "/PowerWatts/Reading"),
+            ("/Power", "/PowerControl/0/PowerConsumedWatts"),
         ];
-        for (document, pointer, source) in ways {
+        for (document, pointer) in ways {
             if let Some(path) = link(&chassis, document)
                 && let Some(document) = self.optional(&path).await?
                 && let Some(now) = document.pointer(pointer).and_then(whole)
             {
-                return Ok(Some(Watts { now, source }));
+                let meter = PowerMeter::Redfish;
+                return Ok(Some(Watts { now, meter }));
             }
         }
         Ok(None)
