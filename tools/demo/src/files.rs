@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use musher_lab::LabSled;
 
-use crate::{ssh, uplink};
+use crate::{RigConfig, ssh, uplink};
 
 /// Where Musher takes deliveries, inside the rig's namespace.
 pub(crate) const WEBHOOK_LISTEN: &str = "127.0.0.1:8400";
@@ -266,10 +266,9 @@ range = "10.77.0.50-10.77.0.200"
         &self,
         sleds: &[LabSled],
         images: &Path,
-        github: &Github,
-        pool_lines: &str,
+        config: &RigConfig,
     ) -> Result<()> {
-        let (scope, labels, rootfs) = github.pool(images);
+        let (scope, labels, rootfs) = config.github.pool(images);
         let kind = if scope.contains('/') { "repo" } else { "org" };
         let labels: Vec<String> = labels.iter().map(|label| format!("\"{label}\"")).collect();
         let mut text = format!(
@@ -290,20 +289,69 @@ image = "runner"
 "#,
             images = images.display(),
             rootfs = rootfs.display(),
+            pool_lines = config.pool_lines,
             labels = labels.join(", "),
         );
         for sled in sleds {
             let LabSled { name, mac, .. } = sled;
-            let password = sled.bmc_password_path.display();
+            let power = match config.programmed.contains(name) {
+                true => self.write_power_program(sled, &config.programs)?,
+                false => format!(
+                    "driver = \"ipmi\", address = \"{}\", username = \"{}\", \
+                     password_path = \"{}\", cipher = 3",
+                    sled.bmc_address,
+                    sled.bmc_username,
+                    sled.bmc_password_path.display()
+                ),
+            };
             let _ = write!(
                 text,
                 "\n[[sled]]\nname = \"{name}\"\npools = [\"linux-x64\"]\nmac = \"{mac}\"\n\
-                 power = {{ driver = \"ipmi\", address = \"{}\", username = \"{}\", \
-                 password_path = \"{password}\", cipher = 3 }}\n",
-                sled.bmc_address, sled.bmc_username
+                 power = {{ {power} }}\n"
             );
         }
         write(&self.inventory(), &text)
+    }
+
+    pub(crate) fn power_program(&self, sled: &str) -> PathBuf {
+        self.dir.join(format!("power-{sled}"))
+    }
+
+    /// A program that powers a sled by the contract of Musher's `command`
+    /// driver, and the power settings that name it.
+    fn write_power_program(&self, sled: &LabSled, programs: &Path) -> Result<String> {
+        let path = self.power_program(&sled.name);
+        let folder = sled
+            .power_log_path
+            .parent()
+            .context("find a sled's files")?;
+        let text = format!(
+            r#"#!/bin/sh
+# PROGRAM VERB SLED: powers a sled of the lab, past its BMC.
+[ "$2" = "{name}" ] || exit 1
+chassis() {{ '{lab}' chassis '{folder}' "$@"; }}
+case $1 in
+on) chassis set power 1 ;;
+off) chassis set power 0 ;;
+status)
+    case $(chassis get power) in
+    power:1) echo on ;;
+    power:0) echo off ;;
+    *) exit 69 ;;
+    esac
+    ;;
+*) exit 64 ;;
+esac
+"#,
+            name = sled.name,
+            lab = programs.join("musher-lab").display(),
+            folder = folder.display(),
+        );
+        write(&path, &text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("make {} a program", path.display()))?;
+        let program = path.display();
+        Ok(format!("driver = \"command\", program = [\"{program}\"]"))
     }
 }
 

@@ -46,6 +46,9 @@ pub struct RigConfig {
     /// Names of sleds for which the inventory has a MAC that no machine has, as
     /// after a card was changed: these never netboot.
     pub miswired: Vec<String>,
+    /// Names of sleds that a program powers, as an operator's would, instead of
+    /// their BMC.
+    pub programmed: Vec<String>,
     /// Whether all of it outlives the [`Rig`] value and this process.
     pub keep: bool,
 }
@@ -75,6 +78,7 @@ impl RigConfig {
             deadlines: Deadlines::new(),
             pool_lines: String::new(),
             miswired: Vec::new(),
+            programmed: Vec::new(),
             keep: false,
         })
     }
@@ -173,8 +177,13 @@ impl Rig {
                 sled.mac = sled.mac.replacen("52:54:00", "52:54:01", 1);
             }
         }
-        self.files
-            .write_inventory(&sleds, images, github, &config.pool_lines)
+        self.files.write_inventory(&sleds, images, config)
+    }
+
+    /// The program that powers a sled, where one does.
+    #[must_use]
+    pub fn power_program(&self, sled: &str) -> PathBuf {
+        self.files.power_program(sled)
     }
 
     fn start_hub(&mut self, images: &Path, way: Way) -> Result<()> {
