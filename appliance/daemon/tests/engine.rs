@@ -24,6 +24,7 @@ struct Recorder {
     store: Store,
     begun: Arc<Mutex<Vec<(&'static str, bool)>>>,
     read: Arc<Mutex<Vec<SledId>>>,
+    compared: Arc<Mutex<Vec<SledId>>>,
 }
 
 impl Dispatch for Recorder {
@@ -40,7 +41,9 @@ impl Dispatch for Recorder {
         self.read.lock().unwrap().push(sled);
     }
 
-    fn read_facts(&self, _: SledId, _: Generation) {}
+    fn read_facts(&self, sled: SledId, _: Generation) {
+        self.compared.lock().unwrap().push(sled);
+    }
 
     fn wake(&self, _: BootId) {}
 }
@@ -123,6 +126,7 @@ fn start(store: &Store) -> (Engine, Recorder, std::thread::JoinHandle<()>) {
         store: store.clone(),
         begun: Arc::default(),
         read: Arc::default(),
+        compared: Arc::default(),
     };
     let worker = waiting.run(recorder.clone()).unwrap();
     (engine, recorder, worker)
@@ -209,4 +213,17 @@ fn a_database_is_opened_by_its_own_appliance_only() {
     assert!(error.to_string().contains("01020304"), "{error}");
     let twice = Store::open(&folder.path().join("musher.redb"));
     assert!(twice.is_err(), "a second daemon must not open it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_before_there_were_drivers_is_asked_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("musher.redb")).unwrap();
+    // The first time the inventory brings the sled, then the database.
+    for _ in 0..2 {
+        let (engine, recorder, worker) = start(&store);
+        assert_eq!(*recorder.compared.lock().unwrap(), [SledId(1)]);
+        engine.stop();
+        worker.join().unwrap();
+    }
 }
