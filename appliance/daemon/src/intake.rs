@@ -108,7 +108,8 @@ pub fn delivery_key(id: &str) -> Option<DeliveryKey> {
 fn hook(payload: Payload) -> Hook {
     match payload {
         Payload::Ping => Hook::Ping,
-        Payload::Other => Hook::Other,
+        // Nothing is decided by it.
+        Payload::WorkflowRun(_) | Payload::Other => Hook::Other,
         Payload::WorkflowJob(job) => Hook::Job(Box::new(job_report(&job))),
     }
 }

@@ -11,6 +11,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+// Named, because the fuzz target takes this file by its path.
+#[path = "payload/run.rs"]
+mod run;
+
+pub use run::{RunAction, RunConclusion, RunPayload};
+
 /// Most bytes of a name. Names that a person reads are cut there; names that
 /// identify something are refused beyond it.
 const NAME_BYTES: usize = 1024;
@@ -28,6 +34,8 @@ pub enum Payload {
     Ping,
     /// A job changed.
     WorkflowJob(Box<JobPayload>),
+    /// A run of a workflow changed.
+    WorkflowRun(Box<RunPayload>),
     /// An event, or an action of a known event, that Musher has no use for.
     Other,
 }
@@ -110,13 +118,13 @@ pub enum PayloadError {
         reason: String,
     },
     /// A field that Musher needs is absent or null.
-    #[error("parse workflow_job delivery: field {0} is missing")]
+    #[error("parse delivery: field {0} is missing")]
     Missing(&'static str),
     /// A field's text is not what GitHub documents.
-    #[error("parse workflow_job delivery: field {0} is malformed")]
+    #[error("parse delivery: field {0} is malformed")]
     Malformed(&'static str),
     /// A field is longer than any real one.
-    #[error("parse workflow_job delivery: field {field} is longer than {limit}")]
+    #[error("parse delivery: field {field} is longer than {limit}")]
     TooLong {
         /// The field's path.
         field: &'static str,
@@ -135,6 +143,10 @@ pub enum PayloadError {
 pub fn parse(event: &str, body: &[u8]) -> Result<Payload, PayloadError> {
     match event {
         "workflow_job" => {}
+        "workflow_run" => {
+            let run = run::parse(body)?;
+            return Ok(run.map_or(Payload::Other, |run| Payload::WorkflowRun(Box::new(run))));
+        }
         "ping" => {
             serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refuse("ping", &error))?;
             return Ok(Payload::Ping);
@@ -243,15 +255,10 @@ impl WireDelivery<'_> {
         let owner = repository
             .owner
             .ok_or(PayloadError::Missing("repository.owner"))?;
-        let full_name = identity(
+        let full_name = full_name(
             "repository.full_name",
             required("repository.full_name", repository.full_name)?,
         )?;
-        if !full_name.split_once('/').is_some_and(|(owner, name)| {
-            !owner.is_empty() && !name.is_empty() && !name.contains('/')
-        }) {
-            return Err(PayloadError::Malformed("repository.full_name"));
-        }
         let organization = match self.organization {
             Some(account) => optional("organization.login", account.login)?,
             None => None,
@@ -343,6 +350,18 @@ fn identity(field: &'static str, text: Cow<'_, str>) -> Result<String, PayloadEr
         return Err(PayloadError::Malformed(field));
     }
     Ok(text.into_owned())
+}
+
+/// `owner/name`.
+fn full_name(field: &'static str, text: Cow<'_, str>) -> Result<String, PayloadError> {
+    let text = identity(field, text)?;
+    let parts = text.split_once('/');
+    match parts
+        .is_some_and(|(owner, name)| !owner.is_empty() && !name.is_empty() && !name.contains('/'))
+    {
+        true => Ok(text),
+        false => Err(PayloadError::Malformed(field)),
+    }
 }
 
 /// GitHub sends null for what is not there; older servers send empty strings.

@@ -58,6 +58,7 @@ impl Stage {
             public_key_path = "app.pub.pem"
             webhook_url = "{}"
             webhook_secret_path = "secret"
+            events = ["workflow_job", "workflow_run"]
             [[app.installation]]
             id = {INSTALLATION}
             account = "octo-org"
@@ -518,7 +519,7 @@ async fn webhooks_fit_githubs_description() {
         .await;
     stage.own("POST", "/_fakehub/ping", "", json!({})).await;
     let mut seen = Vec::new();
-    while seen.len() < 6 {
+    while seen.len() < 11 {
         let received = stage.receiver.next().await;
         let header = |name: &str| received.headers.get(name).map(String::as_str).unwrap_or("");
         let body: Value = serde_json::from_slice(&received.body).expect("JSON");
@@ -551,6 +552,11 @@ async fn webhooks_fit_githubs_description() {
             "workflow-job-in-progress",
             "workflow-job-queued",
             "workflow-job-queued",
+            "workflow-run-completed",
+            "workflow-run-completed",
+            "workflow-run-in-progress",
+            "workflow-run-requested",
+            "workflow-run-requested",
         ]
     );
 }

@@ -46,7 +46,7 @@ fn answers() {
         Some("pong"),
     );
     check(
-        &signed("workflow_run", r#"{"action":"requested"}"#),
+        &signed("installation", r#"{"action":"created"}"#),
         200,
         Some("ignored"),
     );

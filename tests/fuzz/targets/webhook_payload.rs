@@ -5,19 +5,24 @@
 // take minutes.
 #[rustfmt::skip]
 #[path = "../../../appliance/daemon/src/payload.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod payload;
 
 use libfuzzer_sys::fuzz_target;
 use payload::{Payload, parse};
 
 fuzz_target!(|body: &[u8]| {
-    for event in ["workflow_job", "ping", "installation"] {
+    for event in ["workflow_job", "workflow_run", "ping", "installation"] {
         match parse(event, body) {
             Ok(Payload::WorkflowJob(job)) => {
                 assert_eq!(event, "workflow_job");
                 assert!(job.labels.len() <= 100);
                 assert!(job.name.len() <= 1024);
+            }
+            Ok(Payload::WorkflowRun(run)) => {
+                assert_eq!(event, "workflow_run");
+                assert!(run.run_attempt > 0);
+                assert!(run.repository.len() <= 1024);
             }
             Ok(Payload::Ping | Payload::Other) => {}
             // Every refusal can be put into a log line.

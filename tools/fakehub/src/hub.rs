@@ -2,6 +2,7 @@
 //! the control routes, the runner protocol and the webhook sender. It decides
 //! nothing itself.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -112,29 +113,65 @@ impl Hub {
             .find_map(|installation| Some((installation, installation.repository(name)?)))
     }
 
-    /// Sends `workflow_job` to every App that may see it, and wakes runners.
+    /// Sends `workflow_job`, and `workflow_run` where the job's run changed by
+    /// it, to every App that may see it, and wakes runners.
     pub fn announce(&self, state: &mut State, changes: impl IntoIterator<Item = Announcement>) {
+        let api = self.urls.api.as_str();
+        let mut runs = BTreeSet::new();
         for change in changes {
             let Some(job) = state.jobs.get(&change.job) else {
                 continue;
             };
-            let mut made = Vec::new();
-            for (app, installation) in self.installations() {
-                let here = installation.account.eq_ignore_ascii_case(&job.account);
-                let place = installation.repository(&job.repo).filter(|_| here);
-                let reads = installation.permissions.contains_key("actions");
-                let wants = app.events.iter().any(|event| event == "workflow_job");
-                if let (Some(place), true, true) = (place, reads, wants) {
-                    let payload = shapes::workflow_job(&self.urls.api, installation, place, job);
-                    let about = (Some(installation.id), Some(place.id));
-                    made.extend(Outgoing::new(app, "workflow_job", about, &payload));
-                }
-            }
-            for outgoing in made {
-                self.send(state, outgoing);
-            }
+            runs.insert(job.run_id);
+            let made = self.for_apps(
+                "workflow_job",
+                (&job.account, &job.repo),
+                |installation, place| shapes::workflow_job(api, installation, place, job),
+            );
+            made.into_iter().for_each(|it| self.send(state, it));
+        }
+        for id in runs {
+            let Some(action) = state.run_news(id) else {
+                continue;
+            };
+            let stands = state.run_status(id);
+            let Some(run) = state.runs.get(&id) else {
+                continue;
+            };
+            let made = self.for_apps(
+                "workflow_run",
+                (&run.account, &run.repo),
+                |installation, place| {
+                    let shown = shapes::run(api, installation, place, (id, run), stands);
+                    shapes::workflow_run(api, installation, place, action, shown)
+                },
+            );
+            made.into_iter().for_each(|it| self.send(state, it));
         }
         self.changed.notify_waiters();
+    }
+
+    /// A delivery for each App that subscribed to `event` and may see it at
+    /// this account's repository.
+    fn for_apps(
+        &self,
+        event: &'static str,
+        (account, repo): (&str, &str),
+        payload: impl Fn(&Installation, &Repository) -> Value,
+    ) -> Vec<Outgoing> {
+        let mut made = Vec::new();
+        for (app, installation) in self.installations() {
+            let here = installation.account.eq_ignore_ascii_case(account);
+            let place = installation.repository(repo).filter(|_| here);
+            let reads = installation.permissions.contains_key("actions");
+            let wants = app.events.iter().any(|it| it == event);
+            if let (Some(place), true, true) = (place, reads, wants) {
+                let about = (Some(installation.id), Some(place.id));
+                let payload = payload(installation, place);
+                made.extend(Outgoing::new(app, event, about, &payload));
+            }
+        }
+        made
     }
 
     /// Sends `ping` to every App with a webhook; says how many.

@@ -118,8 +118,7 @@
 //! # What is not like GitHub
 //!
 //! Secondary rate limits only as faults, no runner groups beyond the configured
-//! ones, no `workflow_run` deliveries. A cancelled job that nobody took has
-//! null runner fields.
+//! ones. A cancelled job that nobody took has null runner fields.
 
 pub mod answer;
 pub mod api;

@@ -7,7 +7,9 @@ mod runs;
 use serde_json::{Map, Value, json};
 
 pub use events::{job, ping, workflow_job};
-pub use runs::run;
+pub use runs::{run, workflow_run};
+
+use events::signed_off;
 
 use crate::config::{App, Installation, Repository};
 use crate::ids::timestamp;

@@ -94,18 +94,26 @@ pub fn workflow_job(
     place: &Repository,
     changed: &Job,
 ) -> Value {
-    let mut body = json!({
-        "action": changed.status.as_str(),
-        "workflow_job": job(api, changed),
-        "repository": repository(api, installation, place),
-        "sender": account(api, "octocat", 583_231, "User"),
-        "installation": {
-            "id": installation.id,
-            "node_id": node_id("IntegrationInstallation", installation.id),
-        },
+    let body = json!({ "action": changed.status.as_str(), "workflow_job": job(api, changed) });
+    signed_off(api, installation, place, body)
+}
+
+/// Adds what every payload about a repository ends with.
+pub(super) fn signed_off(
+    api: &str,
+    installation: &Installation,
+    place: &Repository,
+    mut body: Value,
+) -> Value {
+    let number = installation.id;
+    body["repository"] = repository(api, installation, place);
+    body["sender"] = account(api, "octocat", 583_231, "User");
+    body["installation"] = json!({
+        "id": number,
+        "node_id": node_id("IntegrationInstallation", number),
     });
-    if let (Value::Object(map), "Organization") = (&mut body, installation.account_type.as_str()) {
-        map.insert("organization".into(), organization(api, installation));
+    if installation.account_type == "Organization" {
+        body["organization"] = organization(api, installation);
     }
     body
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{HTML, account, node_id, repository};
+use super::{HTML, account, node_id, repository, signed_off};
 use crate::config::{Installation, Repository};
 use crate::ids::timestamp;
 use crate::state::{Conclusion, Run, Status};
@@ -65,4 +65,32 @@ pub fn run(
         "repository": home,
         "head_repository": home,
     })
+}
+
+/// Payload of `workflow_run`, from a run as [`run`] shows it.
+#[must_use]
+pub fn workflow_run(
+    api: &str,
+    installation: &Installation,
+    place: &Repository,
+    action: &str,
+    run: Value,
+) -> Value {
+    let since = run["created_at"].clone();
+    let path = run["path"].clone();
+    let full = format!("{}/{}", installation.account, place.name);
+    let workflow = json!({
+        "id": 1,
+        "node_id": node_id("Workflow", 1),
+        "name": run["name"],
+        "path": path,
+        "state": "active",
+        "created_at": since,
+        "updated_at": since,
+        "url": format!("{api}/repos/{full}/actions/workflows/1"),
+        "html_url": format!("{HTML}/{full}/actions/workflows/1"),
+        "badge_url": format!("{HTML}/{full}/workflows/1/badge.svg"),
+    });
+    let body = json!({ "action": action, "workflow_run": run, "workflow": workflow });
+    signed_off(api, installation, place, body)
 }

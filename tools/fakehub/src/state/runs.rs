@@ -22,6 +22,8 @@ pub struct Run {
     pub created_ms: i64,
     /// When this try began.
     pub started_ms: i64,
+    /// What was announced of it last: which try, and its state.
+    pub told: Option<(u64, Status)>,
 }
 
 /// Why a run is not run again; the texts are GitHub's own.
@@ -54,6 +56,7 @@ impl Run {
             head_sha: ids::hex(&ids::random::<20>()),
             created_ms: now_ms,
             started_ms: now_ms,
+            told: None,
         }
     }
 }
@@ -99,6 +102,27 @@ impl State {
             Conclusion::Success
         };
         (Status::Completed, Some(conclusion))
+    }
+
+    /// The `action` of the `workflow_run` that is to be announced, if the run
+    /// or its try has changed since it was asked last.
+    pub fn run_news(&mut self, id: u64) -> Option<&'static str> {
+        let (mut status, _) = self.run_status(id);
+        let run = self.runs.get_mut(&id)?;
+        let is_new = run.told.is_none_or(|(attempt, _)| attempt != run.attempt);
+        // Jobs that are not tried again have ended in this try too.
+        if is_new && status == Status::InProgress {
+            status = Status::Queued;
+        }
+        let now = Some((run.attempt, status));
+        if std::mem::replace(&mut run.told, now) == now {
+            return None;
+        }
+        Some(match status {
+            Status::Queued => "requested",
+            Status::InProgress => "in_progress",
+            Status::Completed => "completed",
+        })
     }
 
     /// Begins the next try of a run: its `chosen` jobs are queued under new

@@ -222,3 +222,31 @@ fn the_hourly_limit_refills() {
     assert_eq!(state.count_request(2, 2, NOW_MS), Some(1));
     assert_eq!(state.count_request(1, 2, NOW_MS + 3_600_000), Some(1));
 }
+
+#[test]
+fn a_run_is_announced_when_its_state_or_try_changes() {
+    let mut state = State::default();
+    let (first, _) = state.queue(job(&["linux"]), NOW_MS).expect("room");
+    let run = state.jobs[&first].run_id;
+    let second = NewJob {
+        run: Some(run),
+        ..job(&["linux"])
+    };
+    assert_eq!(state.run_news(run), Some("requested"));
+    let (second, _) = state.queue(second, NOW_MS).expect("room");
+    assert_eq!(state.run_news(run), None, "it still waits");
+    state.steal(first, "of-others", NOW_MS).expect("queued");
+    assert_eq!(state.run_news(run), Some("in_progress"));
+    state.end(first, Conclusion::Failure, NOW_MS).expect("open");
+    assert_eq!(state.run_news(run), None, "one job is left");
+    state.cancel(second, NOW_MS).expect("a job");
+    assert_eq!(state.run_news(run), Some("completed"));
+    let failed = |job: &Job| job.conclusion == Some(Conclusion::Failure);
+    state.rerun(run, failed, NOW_MS).expect("it is over");
+    assert_eq!(state.run_news(run), Some("requested"));
+    let again = state.jobs_of(run).find(|job| job.status == Status::Queued);
+    let again = again.expect("the one that failed").id;
+    state.steal(again, "of-others", NOW_MS).expect("queued");
+    assert_eq!(state.run_news(run), Some("in_progress"));
+    assert_eq!(state.run_news(0), None);
+}
