@@ -217,13 +217,16 @@ impl Admin {
         answer
     }
 
-    async fn page(&self, render: fn(&control::StatusView) -> String) -> Answer {
+    async fn page(&self, render: fn(&control::StatusView, &WaysView) -> String) -> Answer {
         match self
             .engine
             .query(|state, now| state.status(now, JOBS))
             .await
         {
-            Ok(view) => answer(StatusCode::OK, "text/html; charset=utf-8", render(&view)),
+            Ok(view) => {
+                let html = render(&view, &self.ways.view());
+                answer(StatusCode::OK, "text/html; charset=utf-8", html)
+            }
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }

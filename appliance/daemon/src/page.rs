@@ -1,6 +1,6 @@
 //! The status page: what the appliance is doing, for people who look at it.
 //!
-//! It turns a [`StatusView`] into HTML and nothing else: it reads no state,
+//! It turns a [`StatusView`] and a [`WaysView`] into HTML and nothing else: it reads no state,
 //! keeps none, and offers nothing to press. The page works without its script
 //! (it then reloads itself), loads nothing from anywhere else, and carries no
 //! inline style or script, so [`CONTENT_SECURITY_POLICY`] can forbid both.
@@ -20,6 +20,8 @@
 use control::StatusView;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::ways::WaysView;
+
 #[cfg(test)]
 mod fixture;
 mod icon;
@@ -31,6 +33,7 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod ways;
 mod words;
 
 /// Style sheet, served at `/style.css`.
@@ -53,7 +56,7 @@ pub const MOST_JOBS: usize = 100;
 
 /// The whole page.
 #[must_use]
-pub fn document(view: &StatusView) -> String {
+pub fn document(view: &StatusView, ways: &WaysView) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -79,7 +82,7 @@ pub fn document(view: &StatusView) -> String {
                         span #link-text { "as of " (words::clock(view.now)) }
                     }
                 }
-                (main(view))
+                (main(view, ways))
                 footer.foot {
                     p {
                         "A boot does exactly one job. A sled that ran one is proved off, netbooted and wiped before it gets the next."
@@ -97,11 +100,11 @@ pub fn document(view: &StatusView) -> String {
 
 /// The part of the page that changes: one `<main id="live">` element.
 #[must_use]
-pub fn live(view: &StatusView) -> String {
-    main(view).into_string()
+pub fn live(view: &StatusView, ways: &WaysView) -> String {
+    main(view, ways).into_string()
 }
 
-fn main(view: &StatusView) -> Markup {
+fn main(view: &StatusView, ways: &WaysView) -> Markup {
     html! {
         main #live .few[view.sleds.len() <= rack::FEW]
             data-now=(view.now) data-title=(sentence::title(view)) data-active[sentence::is_active(view)]
@@ -111,6 +114,7 @@ fn main(view: &StatusView) -> Markup {
             (rack::section(view))
             (queue::section(view))
             (jobs::section(view))
+            (ways::section(ways, view.now))
         }
     }
 }

@@ -3,12 +3,49 @@
 use control::{BootView, JobView, PoolView, SledView, StatusView, Timeline};
 use messages::{BootId, Millis};
 
+use crate::{reader::Health, tunnel::TunnelView, ways::WaysView};
+
 /// When the fixtures are seen.
 pub(crate) const NOW: u64 = 1_790_000_000_000;
 
 const STEPS: [u64; 11] = [
     0, 420, 6_200, 2_900, 5_400, 8_800, 600, 1_350, 4_100, 22_000, 2_600,
 ];
+
+/// Deliveries come straight in, and some were recovered.
+pub(crate) fn direct() -> WaysView {
+    let github = || Health {
+        github: "main".into(),
+        ..Health::default()
+    };
+    WaysView {
+        kind: "direct",
+        tunnel: None,
+        delivery_log: vec![Health {
+            taken: 3,
+            read_at: Some(NOW - 20_000),
+            ..github()
+        }],
+        sweep: vec![github()],
+    }
+}
+
+/// Nothing comes in.
+pub(crate) fn tunnel_down() -> WaysView {
+    let mut ways = direct();
+    ways.kind = "command";
+    ways.tunnel = Some(TunnelView {
+        state: "down",
+        since: Some(Millis(NOW - 90_000)),
+        restarts: 2,
+        problem: Some("it ended with exit status: 1".into()),
+        lines: ["listening".into(), "<b>refused</b>".into()].into(),
+    });
+    ways.delivery_log[0].passed_over = 1;
+    ways.delivery_log[0].backlog = true;
+    ways.delivery_log[0].problem = Some("no answer from api.github.com".into());
+    ways
+}
 
 /// A boot of which `steps` steps after the claim are done.
 pub(crate) fn boot_at(number: u64, sled: &str, claimed: u64, steps: usize) -> BootView {

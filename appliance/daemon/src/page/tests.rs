@@ -2,10 +2,15 @@
 
 use control::StatusView;
 
-use super::{CONTENT_SECURITY_POLICY, MOST_JOBS, SCRIPT, STYLE, document, fixture, live, sentence};
+use super::{CONTENT_SECURITY_POLICY, MOST_JOBS, SCRIPT, STYLE, document, fixture, sentence};
+use crate::ways::WaysView;
 
 fn page(view: &StatusView) -> String {
-    document(view)
+    document(view, &fixture::direct())
+}
+
+fn live(view: &StatusView) -> String {
+    super::live(view, &fixture::direct())
 }
 
 #[test]
@@ -104,6 +109,39 @@ fn problems_come_first_with_their_way_out() {
     assert!(html.find("sled-03 is quarantined") < html.find("id=\"rack\""));
     assert!(html.contains("<h2>") && html.contains("5 problems"));
     assert!(!live(&fixture::typical()).contains("problem-"));
+}
+
+#[test]
+fn the_way_in_tells_how_it_does() {
+    #[track_caller]
+    fn check(ways: &WaysView, expect: &[&str]) {
+        let html = document(&fixture::fresh(), ways);
+        for text in expect {
+            assert!(html.contains(text), "{text}: {html}");
+        }
+        let blocked = html.contains("class=\"pool blocked\"");
+        assert_eq!(blocked, ways.delivery_log[0].problem.is_some(), "{html}");
+    }
+    check(
+        &fixture::direct(),
+        &[
+            "Deliveries come to the webhook's address.",
+            "Delivery log of main: <strong>3</strong> recovered, read ",
+            "Sweep of main: <strong>0</strong> recovered, not read yet",
+        ],
+    );
+    check(
+        &fixture::tunnel_down(),
+        &[
+            "<strong>down</strong> for ",
+            "opened again 2 times",
+            "it ended with exit status: 1",
+            "It said last: <code>&lt;b&gt;refused&lt;/b&gt;</code>",
+            "1 could not be read",
+            "still reading",
+            "no answer from api.github.com",
+        ],
+    );
 }
 
 #[test]
