@@ -24,6 +24,8 @@ mod pyghmi;
 mod quirks;
 #[path = "ipmi_bmc/serve.rs"]
 mod serve;
+#[path = "shared/served.rs"]
+mod served;
 #[path = "ipmi_bmc/table.rs"]
 mod table;
 

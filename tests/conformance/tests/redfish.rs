@@ -3,6 +3,10 @@
 
 #[path = "redfish/lies.rs"]
 mod lies;
+#[path = "redfish/serve.rs"]
+mod serve;
+#[path = "shared/served.rs"]
+mod served;
 #[path = "redfish/standin.rs"]
 mod standin;
 #[path = "redfish/sushy.rs"]

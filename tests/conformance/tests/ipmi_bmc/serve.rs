@@ -1,12 +1,13 @@
 //! `musher serve` in front of the BMC: what it does by itself, and what people
 //! ask of it. No machine ever boots here.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use musher_bmc::Server;
 use musher_e2e::{Request, Standalone, exchange, secret, workflow_job};
 use serde_json::Value;
 
+use super::served::{adopted, run, sled, view, wait};
 use super::{PASSWORD, bmc};
 
 const TOKEN: &str = "ghs_0123456789abcdefABCDEFGHIJKLMNOPQRST";
@@ -61,45 +62,11 @@ restrict_host_interface = true
     musher
 }
 
-/// What a command says, on either stream.
-fn run(musher: &Standalone, words: &[&str]) -> String {
-    let done = musher.run(words).unwrap();
-    let said = [done.stdout, done.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(done.status.success(), "musher {words:?}: {said}");
-    said
-}
-
-fn sled(musher: &Standalone, words: &[&str]) -> String {
-    run(
-        musher,
-        &[&["sled"], words, &["--config", "musher.toml"]].concat(),
-    )
-}
-
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < limit, "{what} does not happen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn queue_job(musher: &Standalone) {
     let body = workflow_job("queued", 1, &["self-hosted", "linux", "x64"]);
     let id = "72d3162e-cc78-11e3-81ab-000000000001";
     let request = Request::delivery(Standalone::SECRET, id, "workflow_job", body);
     assert_eq!(exchange(musher.webhook(), &request).unwrap().status, 200);
-}
-
-fn view(musher: &Standalone) -> Value {
-    let said = run(musher, &["sleds", "--json", "--config", "musher.toml"]);
-    serde_json::from_str::<Value>(&said).unwrap()[0].take()
-}
-
-fn adopted(musher: &Standalone) {
-    let audit = "audit.sled.bmc_adopted";
-    wait(audit, || musher.log().unwrap().contains(audit));
 }
 
 #[test]
