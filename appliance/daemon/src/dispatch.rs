@@ -5,15 +5,13 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use control::{Effect, GithubFailure, JobAnswer, Outcome, PowerFailure, Scope};
-use messages::{
-    BootId, EffectId, Generation, HubId, JobId, RunnerId, Secret, SignedReceipt, SledId,
-};
+use control::{Effect, GithubFailure, JobAnswer, Outcome, PoolSpec, PowerFailure, Scope};
+use messages::{BootId, EffectId, Generation, HubId, JobId, RunnerId, SignedReceipt, SledId};
 use protocols::rmcp::Firmware;
 use tokio::{
     runtime::Handle,
@@ -24,7 +22,7 @@ use crate::{
     agents::Wakers,
     console,
     engine::{Clock, Dispatch, Engine, report},
-    github::{DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, JitRequest},
+    github::{ErrorKind, GithubClient, GithubError},
     intake::job_report,
     keys::ReceiptKey,
     power::{Driver, PowerError, PowerErrorKind, PowerReading},
@@ -33,10 +31,12 @@ use crate::{
 
 mod desk;
 mod metering;
+mod mint;
 mod settings;
 mod work;
 
 pub use desk::{DeskError, PowerDesk};
+use mint::{Entrances, Minting};
 use work::{Course, Work};
 
 /// Questions that may wait for one sled's driver.
@@ -70,8 +70,8 @@ struct Shared {
     wakers: Wakers,
     receipts: Arc<ReceiptKey>,
     hubs: BTreeMap<HubId, GithubClient>,
-    /// Numbers of runner groups, by App, scope and name: they rarely change.
-    groups: Mutex<BTreeMap<(HubId, Scope, String), u64>>,
+    pools: Vec<PoolSpec>,
+    entrances: Entrances,
 }
 
 enum PowerCommand {
@@ -107,6 +107,8 @@ pub struct DispatchConfig {
     pub receipts: Arc<ReceiptKey>,
     /// GitHub clients by App.
     pub hubs: BTreeMap<HubId, GithubClient>,
+    /// The pools, for which public repositories they name.
+    pub pools: Vec<PoolSpec>,
     /// Power drivers by sled.
     pub drivers: Vec<(SledId, Driver)>,
     /// Where consoles are recorded.
@@ -124,7 +126,8 @@ impl DispatchConfig {
             wakers: self.wakers,
             receipts: self.receipts,
             hubs: self.hubs,
-            groups: Mutex::default(),
+            pools: self.pools,
+            entrances: Entrances::default(),
         });
         let (mut drivers, mut desk) = (BTreeMap::new(), PowerDesk::default());
         for (sled, driver) in self.drivers {
@@ -215,17 +218,18 @@ impl Dispatch for Dispatcher {
                 labels,
                 boot,
             } => {
-                let request = JitRequest {
+                let minting = Minting {
+                    hub: *hub,
+                    scope: scope.clone(),
                     name: name.clone(),
-                    runner_group_id: DEFAULT_RUNNER_GROUP,
-                    labels: labels.iter().map(str::to_owned).collect(),
-                    work_folder: WORK_FOLDER.to_owned(),
+                    labels: labels.clone(),
+                    boot: *boot,
                 };
-                let (shared, hub, scope, boot) =
-                    (Arc::clone(&self.shared), *hub, scope.clone(), *boot);
-                self.spawn_report(id, async move {
-                    Outcome::Minted(shared.mint(hub, &scope, request, boot).await)
-                });
+                let shared = Arc::clone(&self.shared);
+                self.spawn_report(
+                    id,
+                    async move { Outcome::Minted(shared.mint(minting).await) },
+                );
             }
             Effect::DeleteRunner {
                 hub,
@@ -413,57 +417,6 @@ impl Shared {
                 "its [[github]] entry is not in the configuration any more".to_owned(),
             )
         })
-    }
-
-    async fn mint(
-        &self,
-        hub: HubId,
-        scope: &Scope,
-        mut request: JitRequest,
-        boot: BootId,
-    ) -> Result<RunnerId, GithubFailure> {
-        let client = self.hub(hub)?;
-        let group = self
-            .engine
-            .query(move |state, _| state.runner_group(boot).map(str::to_owned))
-            .await;
-        let group = group.ok().flatten().map(|name| (hub, scope.clone(), name));
-        if let Some(group) = &group {
-            request.runner_group_id = self.group(client, group).await?;
-        }
-        let at = crate::github::Scope::of(scope).map_err(|error| github_failure(&error))?;
-        let minted = client.generate_jitconfig(at, request).await;
-        if let (Err(_), Some(group)) = (&minted, &group) {
-            // It may have been made anew under another number.
-            self.known_groups().remove(group);
-        }
-        let runner = minted.map_err(|error| github_failure(&error))?;
-        let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
-        self.vault.keep(boot, runner.name, config);
-        Ok(RunnerId(runner.runner_id))
-    }
-
-    /// The number of a runner group.
-    async fn group(
-        &self,
-        client: &GithubClient,
-        group: &(HubId, Scope, String),
-    ) -> Result<u64, GithubFailure> {
-        if let Some(id) = self.known_groups().get(group) {
-            return Ok(*id);
-        }
-        let (_, scope, name) = group;
-        let scope = crate::github::Scope::of(scope).map_err(|error| github_failure(&error))?;
-        let found = client
-            .runner_group(scope, name.clone())
-            .await
-            .map_err(|error| github_failure(&error))?;
-        self.known_groups().insert(group.clone(), found.id);
-        Ok(found.id)
-    }
-
-    fn known_groups(&self) -> MutexGuard<'_, BTreeMap<(HubId, Scope, String), u64>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn delete(

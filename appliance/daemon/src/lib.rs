@@ -17,6 +17,7 @@
 //! | [`agents`] | speaks with agents over pinned TLS | tells them what to do on its own |
 //! | [`console`] | records what sleds say on their serial lines | writes a secret down |
 //! | [`admin`], [`page`] | shows people what is going on | changes anything |
+//! | [`strangers`] | finds whether a public repository could use a runner | registers one |
 //! | [`dispatch`] | carries out effects | chooses them |
 #![deny(missing_docs)]
 
@@ -44,6 +45,7 @@ pub mod receipts;
 pub mod retry;
 pub mod serve;
 pub mod store;
+pub mod strangers;
 pub mod sweep;
 pub mod tunnel;
 pub mod vault;

@@ -53,16 +53,38 @@ impl GithubClient {
         name: String,
     ) -> Result<RunnerGroup, GithubError> {
         self.run("find runner group", move |api| {
-            let found = groups(api, &scope)?
-                .into_iter()
-                .find(|group| group.name == name);
-            found.ok_or_else(|| GithubError::Argument {
-                operation: "find runner group",
-                reason: format!("{scope} has no runner group named {name:?}"),
+            let named = format!("named {name:?}");
+            find(api, &scope, &named, |group| group.name == name)
+        })
+        .await
+    }
+
+    /// The runner group that runners join when none is named.
+    ///
+    /// # Errors
+    /// As [`runner_group`](Self::runner_group).
+    pub async fn default_runner_group(&self, scope: Scope) -> Result<RunnerGroup, GithubError> {
+        self.run("find runner group", move |api| {
+            let numbered = format!("with number {DEFAULT_RUNNER_GROUP}");
+            find(api, &scope, &numbered, |group| {
+                group.id == DEFAULT_RUNNER_GROUP
             })
         })
         .await
     }
+}
+
+fn find(
+    api: Api<'_>,
+    scope: &Scope,
+    which: &str,
+    is_it: impl Fn(&RunnerGroup) -> bool,
+) -> Result<RunnerGroup, GithubError> {
+    let found = groups(api, scope)?.into_iter().find(is_it);
+    found.ok_or_else(|| GithubError::Argument {
+        operation: "find runner group",
+        reason: format!("{scope} has no runner group {which}"),
+    })
 }
 
 fn groups(api: Api<'_>, scope: &Scope) -> Result<Vec<RunnerGroup>, GithubError> {

@@ -1,0 +1,146 @@
+//! Registers runners: in the pool's group, and never where a stranger's job
+//! could reach them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use control::{GithubFailure, Labels, PoolSpec, Scope};
+use messages::{BootId, HubId, RunnerId, Secret};
+use tokio::time::Instant;
+
+use super::{Shared, WORK_FOLDER, github_failure};
+use crate::{
+    github::{self, GithubClient, JitRequest},
+    strangers::{self, Entrance},
+};
+
+/// How long an answer on who may use runners is good for: settings rarely
+/// change.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// An App, a scope there, and the name of a runner group.
+type Place = (HubId, Scope, Option<String>);
+
+/// What is known of where runners are registered. No more places than pools
+/// and repositories.
+#[derive(Default)]
+pub(super) struct Entrances(Mutex<BTreeMap<Place, (Instant, Entrance)>>);
+
+impl Entrances {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, (Instant, Entrance)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self, place: &Place) -> Option<Entrance> {
+        let known = self.lock();
+        let (asked, entrance) = known.get(place)?;
+        (asked.elapsed() < FRESH).then(|| entrance.clone())
+    }
+}
+
+/// A runner to register.
+pub(super) struct Minting {
+    pub(super) hub: HubId,
+    pub(super) scope: Scope,
+    pub(super) name: String,
+    pub(super) labels: Labels,
+    pub(super) boot: BootId,
+}
+
+impl Shared {
+    /// Registers a runner once, and keeps its config for the boot's agent.
+    pub(super) async fn mint(&self, minting: Minting) -> Result<RunnerId, GithubFailure> {
+        let (boot, hub) = (minting.boot, minting.hub);
+        let told = self.engine.query(move |state, _| {
+            let group = state.runner_group(boot).map(str::to_owned);
+            (group, state.hub_name(hub).map(str::to_owned))
+        });
+        let (group, app) = told.await.ok().unwrap_or_default();
+        let place = (hub, minting.scope.clone(), group);
+        let named = named(&self.pools, app.as_deref(), &place, &minting.labels);
+        self.mint_at(&place, &named, minting).await
+    }
+
+    /// Registers a runner where only public repositories come in that are
+    /// `named`.
+    async fn mint_at(
+        &self,
+        place: &Place,
+        named: &[String],
+        minting: Minting,
+    ) -> Result<RunnerId, GithubFailure> {
+        let client = self.hub(minting.hub)?;
+        let entrance = self.entrance(client, place).await?;
+        entrance
+            .check(named)
+            .map_err(|strangers| GithubFailure::Refused(strangers.to_string()))?;
+        let request = JitRequest {
+            name: minting.name,
+            runner_group_id: entrance.group,
+            labels: minting.labels.iter().map(str::to_owned).collect(),
+            work_folder: WORK_FOLDER.to_owned(),
+        };
+        let at = github::Scope::of(&minting.scope).map_err(|error| github_failure(&error))?;
+        let minted = client.generate_jitconfig(at, request).await;
+        if minted.is_err() {
+            // The group may have been made anew under another number.
+            self.entrances.lock().remove(place);
+        }
+        let runner = minted.map_err(|error| github_failure(&error))?;
+        let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
+        self.vault.keep(minting.boot, runner.name, config);
+        Ok(RunnerId(runner.runner_id))
+    }
+
+    async fn entrance(
+        &self,
+        client: &GithubClient,
+        place: &Place,
+    ) -> Result<Entrance, GithubFailure> {
+        if let Some(known) = self.entrances.fresh(place) {
+            return Ok(known);
+        }
+        let (_, scope, group) = place;
+        let entrance = strangers::look(client, scope, group.as_deref()).await;
+        let entrance = entrance.map_err(|error| github_failure(&error))?;
+        let entry = (Instant::now(), entrance.clone());
+        self.entrances.lock().insert(place.clone(), entry);
+        Ok(entrance)
+    }
+}
+
+/// The public repositories that a pool names which registers such runners; of
+/// several pools that do alike, none if one of them names none.
+fn named(
+    pools: &[PoolSpec],
+    app: Option<&str>,
+    (_, scope, group): &Place,
+    labels: &Labels,
+) -> Vec<String> {
+    let within = |pool: &PoolSpec| match (&pool.scope, scope) {
+        (org @ Scope::Org(_), Scope::Repo(repository)) => org.covers(repository),
+        (own, scope) => own == scope,
+    };
+    let own = |pool: &PoolSpec| {
+        let own = pool.labels.iter().map(String::as_str);
+        Labels::new(own.chain(["self-hosted"])) == *labels
+    };
+    let alike = pools
+        .iter()
+        .filter(|pool| app == Some(pool.github.as_str()) && pool.group == *group)
+        .filter(|pool| within(pool) && own(pool));
+    let mut named = Vec::new();
+    for pool in alike {
+        if pool.public.is_empty() {
+            return Vec::new();
+        }
+        named.extend(pool.public.iter().cloned());
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests;
