@@ -91,20 +91,26 @@ impl Work {
     /// compared: whoever changed them shall show.
     async fn facts(&mut self, shared: &Shared, driver: &mut Driver, generation: Generation) {
         let sled = self.sled;
-        let adopted = shared.is_adopted(sled).await;
-        if !adopted {
-            self.course.outage_settled = settings::keep_off_after_outage(driver).await;
-            settings::restrict_host_interface(driver).await;
-        }
-        let result = driver.facts().await.map_err(power_failure);
+        let result = match shared.is_adopted(sled).await {
+            true => driver.facts().await,
+            false => match settings::prepare(driver).await {
+                Ok(()) => {
+                    self.course.outage_settled = true;
+                    driver.facts().await
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let answers = result.is_ok();
+        let result = result.map_err(power_failure);
         let event = Event::FactsRead {
             sled,
             generation,
             result,
         };
         drop(shared.engine.submit(event).await);
-        if !self.course.outage_settled {
-            self.course.outage_settled = settings::keep_off_after_outage(driver).await;
+        if answers && !self.course.outage_settled {
+            self.course.outage_settled = settings::keep_off_after_outage(driver).await.is_ok();
         }
     }
 
