@@ -113,12 +113,37 @@ fn waiting(state: &State, now: Millis, id: JobId, job: &Job) -> Explanation {
             plain(id.number, reason, text)
         }
     };
+    if let Some(text) = assurance(state, job) {
+        said = plain(id.number, "assurance", format!("{}; {text}", said.text));
+    }
     let ahead = schedule::ahead(state, id, job);
     said.ahead = Some(ahead);
     said.expected_start = job
         .pool
         .and_then(|pool| schedule::expected_start(state, now, pool, ahead));
     said
+}
+
+/// Why no boot is good enough for the job's pool, where none of late was.
+fn assurance(state: &State, job: &Job) -> Option<String> {
+    let id = job.pool?;
+    let pool = state.pools.get(id)?;
+    let serves = state
+        .sleds
+        .iter()
+        .filter(|(_, sled)| sled.pools.contains(&id));
+    let grades = serves.filter_map(|(_, sled)| {
+        let boot = state.boots.get(sled.last_boot?)?;
+        boot.times.wiped?;
+        Some(boot.assurance())
+    });
+    let best = grades.max().filter(|best| *best < pool.min_assurance)?;
+    Some(format!(
+        "its sleds' last boots were graded {} at best, and pool {} asks for {}: see `musher receipts show` for what was not seen",
+        best.as_str(),
+        pool.name,
+        pool.min_assurance.as_str()
+    ))
 }
 
 /// How far a boot is and how long its stage may still take.

@@ -50,11 +50,14 @@ pub enum Scope {
     Org(String),
     /// A repository, `owner/name`.
     Repo(String),
+    /// An enterprise.
+    Enterprise(String),
 }
 
 impl Scope {
     /// Whether jobs of `repository` (`owner/name`) can reach runners here.
-    /// GitHub compares names without case.
+    /// GitHub compares names without case. An enterprise's organisations are
+    /// those on which its App is installed: no other job is heard of.
     #[must_use]
     pub fn covers(&self, repository: &str) -> bool {
         match self {
@@ -62,6 +65,7 @@ impl Scope {
                 .split_once('/')
                 .is_some_and(|(owner, _)| owner.eq_ignore_ascii_case(org)),
             Self::Repo(repo) => repository.eq_ignore_ascii_case(repo),
+            Self::Enterprise(_) => true,
         }
     }
 }
@@ -71,6 +75,7 @@ impl core::fmt::Display for Scope {
         match self {
             Self::Org(name) => write!(f, "org:{name}"),
             Self::Repo(name) => write!(f, "repo:{name}"),
+            Self::Enterprise(name) => write!(f, "enterprise:{name}"),
         }
     }
 }

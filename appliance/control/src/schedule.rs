@@ -155,7 +155,7 @@ fn next_job_for(state: &State, pool_id: PoolId, pool: &Pool, boot: &Boot) -> Opt
                 let queue = state.jobs.index().pool(pool_id)?;
                 queue.next_of(repository, AT_CAP)
             }
-            Scope::Org(_) => None,
+            Scope::Org(_) | Scope::Enterprise(_) => None,
         },
         (MintScope::Pool, _) => None,
     }

@@ -585,6 +585,17 @@ fn a_job_that_fits_nothing_is_explained() {
 }
 
 #[test]
+fn a_grade_that_no_boot_reaches_is_explained() {
+    let mut strict = pool("linux", &["linux"], PoolPolicy::default());
+    strict.min_assurance = Assurance::NetbootForced;
+    let mut rack = Rack::new(vec![strict], vec![], sleds(1, &["linux"]));
+    rack.queue(1..2, "octo/app", &["linux"]);
+    // No boot request was seen, so nothing shows that this boot was ours.
+    rack.wipe_all();
+    assert_eq!(rack.why(1), "assurance");
+}
+
+#[test]
 fn the_expected_start_follows_what_sleds_took() {
     let pools = vec![pool("linux", &["linux"], PoolPolicy::default())];
     let mut rack = Rack::new(pools, vec![], sleds(1, &["linux"]));

@@ -262,6 +262,10 @@ fn spare_permissions(report: &mut Report, app: &App, needs: &[Need]) {
 /// Installation, permissions and minting where a pool wants its runners.
 async fn place(report: &mut Report, client: &GithubClient, app: &App, need: &Need) {
     let scope = &need.scope;
+    if scope.is_enterprise() {
+        // A person's token is asked there, which minting shows to work or not.
+        return mint(report, client, need).await;
+    }
     let installation = match client.installation_details(scope.clone()).await {
         Ok(installation) => installation,
         Err(GithubError::NotInstalled { on, mend, .. }) => {

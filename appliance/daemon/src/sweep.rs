@@ -190,6 +190,9 @@ impl Sweep {
                 self.client.installation_repositories(place).await
             }
             Scope::Repo(name) => Ok(vec![self.client.repository(name.clone()).await?]),
+            // GitHub lists an enterprise's repositories to no App: the deliveries and
+            // their log tell of its jobs.
+            Scope::Enterprise(_) => Ok(Vec::new()),
         }
     }
 

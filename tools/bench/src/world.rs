@@ -322,7 +322,7 @@ impl<D: Demand> World<D> {
             } => {
                 let repository = match &scope {
                     Scope::Repo(name) => self.demand.repository(name),
-                    Scope::Org(_) => None,
+                    Scope::Org(_) | Scope::Enterprise(_) => None,
                 };
                 // The core numbers pools from 1 in the order of the inventory.
                 let pool = self.engine.state.boot(boot).map_or(0, |boot| boot.pool.0);

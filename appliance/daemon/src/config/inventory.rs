@@ -133,6 +133,7 @@ struct WirePool {
 struct WireScope {
     org: Option<String>,
     repo: Option<String>,
+    enterprise: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -198,7 +199,7 @@ pub fn parse_inventory(
     }
     let mut pools = Vec::new();
     for (index, pool) in wire.pool.into_iter().enumerate() {
-        pools.push(check_pool(file, &images, index, pool)?);
+        pools.push(check_pool(config, file, &images, index, pool)?);
     }
     let mut sleds = Vec::new();
     let mut power = Vec::new();
@@ -333,22 +334,35 @@ pub(crate) fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
 }
 
 fn check_pool(
+    config: &Config,
     file: &Path,
     images: &[Image],
     index: usize,
     wire: WirePool,
 ) -> Result<PoolSpec, ConfigError> {
     let key = |name: &str| format!("pool[{index}].{name}");
-    let scope = match (wire.scope.org, wire.scope.repo) {
-        (Some(org), None) if !org.is_empty() && !org.contains('/') => Scope::Org(org),
-        (None, Some(repo)) if repo.split('/').filter(|part| !part.is_empty()).count() == 2 => {
+    let one_name = |name: &str| !name.is_empty() && !name.contains('/');
+    let scope = match (wire.scope.org, wire.scope.repo, wire.scope.enterprise) {
+        (Some(org), None, None) if one_name(&org) => Scope::Org(org),
+        (None, Some(repo), None)
+            if repo.split('/').filter(|part| !part.is_empty()).count() == 2 =>
+        {
             Scope::Repo(repo)
         }
+        (None, None, Some(enterprise)) if one_name(&enterprise) => Scope::Enterprise(enterprise),
         _ => {
-            let message = "must be { org = \"NAME\" } or { repo = \"OWNER/NAME\" }";
+            let message = "must be { org = \"NAME\" }, { repo = \"OWNER/NAME\" } or { enterprise = \"NAME\" }";
             return Err(ConfigError::value(file, key("scope"), message));
         }
     };
+    let hub = config.github.iter().find(|hub| hub.name == wire.github);
+    if matches!(scope, Scope::Enterprise(_)) && hub.is_some_and(|hub| hub.token.is_none()) {
+        let message = format!(
+            "is an enterprise, where GitHub takes no App: give [[github]] \"{}\" a token_path, a file with a classic token that has manage_runners:enterprise",
+            wire.github
+        );
+        return Err(ConfigError::value(file, key("scope"), message));
+    }
     let Some(image) = images.iter().find(|image| image.name == wire.image) else {
         let message = format!(
             "\"{}\" is not declared: add an [[image]] or mend the name",

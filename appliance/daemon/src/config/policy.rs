@@ -80,10 +80,14 @@ pub(super) fn check(
         ConfigError::value(file, format!("pool[{index}].{name}"), message)
     };
     let mint_scope = match (wire.mint_scope.as_deref(), scope) {
-        (None | Some("org"), Scope::Org(_)) | (None | Some("repo"), Scope::Repo(_)) => {
-            MintScope::Pool
+        (None | Some("org"), Scope::Org(_))
+        | (None | Some("repo"), Scope::Repo(_))
+        | (None, Scope::Enterprise(_)) => MintScope::Pool,
+        (Some("repo"), Scope::Org(_) | Scope::Enterprise(_)) => MintScope::Repository,
+        (Some("org"), Scope::Enterprise(_)) => {
+            let message = "is \"org\", but the pool's scope is an enterprise: leave it out";
+            return Err(wrong("mint_scope", message.to_owned()));
         }
-        (Some("repo"), Scope::Org(_)) => MintScope::Repository,
         (Some("org"), Scope::Repo(_)) => {
             let message = "is \"org\", but the pool's scope is a repository: leave it out";
             return Err(wrong("mint_scope", message.to_owned()));

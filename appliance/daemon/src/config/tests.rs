@@ -137,6 +137,18 @@ fn check(config: &str, inventory: &str, parts: &[&str]) {
 }
 
 #[test]
+fn an_enterprise_needs_a_classic_token() {
+    let enterprise = INVENTORY.replacen("{ org = \"octo-org\" }", "{ enterprise = \"octo\" }", 1);
+    let without = CONFIG.replacen("token_path = \"token\"\n", "", 1);
+    check(&without, &enterprise, &["pool[0].scope", "token_path"]);
+    let loaded = Folder::new().load(CONFIG, &enterprise).unwrap();
+    assert_eq!(
+        loaded.inventory.pools[0].scope,
+        control::Scope::Enterprise("octo".into())
+    );
+}
+
+#[test]
 fn bad_configurations_are_refused() {
     check_config(
         "[dhcp]",

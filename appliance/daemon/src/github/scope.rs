@@ -30,6 +30,7 @@ impl Scope {
         match scope {
             control::Scope::Org(org) => Self::org(org),
             control::Scope::Repo(repo) => Self::repo(repo),
+            control::Scope::Enterprise(enterprise) => Self::enterprise(enterprise),
         }
     }
 
