@@ -6,7 +6,7 @@
 //! | [`store`] | keeps rows in redb | knows what they mean |
 //! | [`webhook`] | verifies deliveries | parses before it verified |
 //! | [`delivery_log`] | reads from GitHub's log what did not arrive | decides what it means |
-//! | [`sweep`] | finds jobs at GitHub that no delivery told of | decides what they mean |
+//! | [`sweep`] | finds jobs and leftover runners at GitHub | decides what they mean |
 //! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
 //! | [`tunnel`] | keeps a tunnel program or a channel up | trusts what comes through |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |

@@ -130,6 +130,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     let ways = WaysConfig {
         tunnel: config.tunnel.clone(),
         apps: numbered.apps,
+        runner_prefix: control::runner_prefix(keys.appliance),
         state_dir: state_dir.clone(),
         engine: engine.clone(),
         store: store.clone(),

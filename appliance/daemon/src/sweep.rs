@@ -6,19 +6,24 @@
 //! asks a bounded number of questions at a steady pace, most of them answered
 //! for free with "not changed", and leaves what GitHub keeps for minting.
 //!
+//! On the way it lists the runners of this appliance, for what a crash or a
+//! restored backup left registered. Which of them go is for `control`.
+//!
 //! What a job's state means is for `control`. Each is told under a key of its
 //! own, so that whoever tells it again tells nothing new.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use control::{DeliveryResult, Hook, JobReport, JobState, Scope, Source};
-use messages::{HubId, JobId};
+use control::{
+    DeliveryResult, Event, Hook, JobReport, JobState, ListedRunner, MintScope, Scope, Source,
+};
+use messages::{HubId, JobId, RunnerId};
 use tokio::time::Instant;
 
 use crate::{
     delivery_log::Seen,
     engine::{Clock, Engine},
-    github::{self, ErrorKind, GithubClient, GithubError, Repository, RunStatus},
+    github::{self, ErrorKind, GithubClient, GithubError, Repository, RunStatus, RunnerStatus},
     http::Shutdown,
     intake::{self, Delivery, NotTaken, job_report},
     payload::{JobAction, JobPayload},
@@ -34,10 +39,14 @@ const AT_A_TIME: usize = 100;
 /// Entries per page of GitHub's lists: each page is a request.
 const PER_PAGE: usize = 100;
 
-/// Where one App's jobs may be.
+/// Where one App's jobs and runners may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     scopes: Vec<Scope>,
+    /// Where runners are registered for the whole of a scope.
+    runners: Vec<Scope>,
+    /// Where they are registered at each repository of a scope.
+    repositories: Vec<Scope>,
     /// Public repositories that pools name, in lower case.
     public: Vec<String>,
 }
@@ -45,8 +54,16 @@ pub struct Places {
 impl Places {
     /// Adds those of a pool.
     pub fn add(&mut self, pool: &control::PoolSpec) {
-        if !self.scopes.contains(&pool.scope) {
-            self.scopes.push(pool.scope.clone());
+        let registers = match (&pool.scope, pool.policy.mint_scope) {
+            (Scope::Org(_), MintScope::Repository) => &mut self.repositories,
+            (Scope::Org(_), MintScope::Pool) | (Scope::Repo(_) | Scope::Enterprise(_), _) => {
+                &mut self.runners
+            }
+        };
+        for scopes in [&mut self.scopes, registers] {
+            if !scopes.contains(&pool.scope) {
+                scopes.push(pool.scope.clone());
+            }
         }
         let public = pool.public.iter().map(|name| name.to_ascii_lowercase());
         self.public.extend(public);
@@ -66,6 +83,12 @@ impl Places {
             && (repository.private || named())
             && self.scopes.iter().any(|scope| scope.covers(name))
     }
+
+    /// Whether runners are registered at this repository alone.
+    fn register_at(&self, repository: &Repository) -> bool {
+        let name = repository.full_name.as_str();
+        self.repositories.iter().any(|scope| scope.covers(name))
+    }
 }
 
 /// Sweeps one App's repositories.
@@ -76,6 +99,8 @@ pub struct Sweep {
     pub client: GithubClient,
     /// Where to look.
     pub places: Places,
+    /// What the names of this appliance's runners begin with.
+    pub prefix: String,
     /// Where jobs go.
     pub engine: Engine,
     /// The appliance's time.
@@ -95,8 +120,8 @@ pub struct Progress {
 }
 
 impl Sweep {
-    /// Sweeps every `interval` until the appliance stops. The first time is
-    /// after one: what the delivery log holds comes from there.
+    /// Sweeps every `interval` until the appliance stops. At the start it lists
+    /// runners alone: what the delivery log holds comes from there.
     pub async fn run(self, interval: Duration, shutdown: Shutdown) {
         let name = self.client.name().to_owned();
         self.board.change(|health| health.github = name);
@@ -107,9 +132,12 @@ impl Sweep {
     }
 
     async fn sweep_on(&self, interval: Duration) {
-        let mut progress = Progress::default();
+        let mut progress = Progress {
+            round: Round::through(&self.places.runners, &[]),
+            ..Progress::default()
+        };
         let mut backoff = reader::backoff();
-        let mut due = Instant::now() + interval;
+        let mut due = Instant::now();
         loop {
             tokio::time::sleep_until(due).await;
             due = Instant::now() + interval;
@@ -128,7 +156,7 @@ impl Sweep {
     /// [`Fault`]: the question that failed is asked again the next time.
     pub async fn look(&self, progress: &mut Progress) -> Result<(), Fault> {
         if progress.round.next().is_none() {
-            progress.round = Round::through(&self.places.scopes);
+            progress.round = Round::through(&self.places.runners, &self.places.scopes);
         }
         let mut asked = 0;
         while asked < AT_A_TIME
@@ -160,11 +188,13 @@ impl Sweep {
     /// Asks one question and takes in the answer; how many requests that was.
     async fn ask(&self, progress: &mut Progress, errand: Errand) -> Result<usize, Fault> {
         let (entries, next) = match errand {
+            Errand::Runners(scope) => (self.list_runners(scope).await?, Vec::new()),
             Errand::Place(scope) => {
                 let found = self.repositories(&scope).await?;
                 let entries = found.len();
                 let held = found.into_iter().filter(|it| self.places.hold(it));
-                (entries, progress.round.open_runs(held.collect()))
+                let register = |repository: &Repository| self.places.register_at(repository);
+                (entries, progress.round.visit(held.collect(), register))
             }
             Errand::Runs(repository, status) => {
                 let runs = self.runs(&repository, status).await?;
@@ -181,6 +211,34 @@ impl Sweep {
         };
         progress.round.settle(next);
         Ok(1 + entries / PER_PAGE)
+    }
+
+    /// Tells the core of its runners in a scope; how many all of them are.
+    async fn list_runners(&self, scope: Scope) -> Result<usize, Fault> {
+        let listed = self.client.list_runners(github::Scope::of(&scope)?).await?;
+        let entries = listed.len();
+        let ours = listed
+            .into_iter()
+            .filter(|runner| runner.name.starts_with(&self.prefix));
+        let runners: Vec<ListedRunner> = ours
+            .map(|runner| ListedRunner {
+                id: RunnerId(runner.id),
+                name: runner.name,
+                // What GitHub says in a new word may be connected.
+                online: runner.status != RunnerStatus::Offline,
+                busy: runner.busy,
+            })
+            .collect();
+        if !runners.is_empty() {
+            let event = Event::RunnersListed {
+                hub: self.hub,
+                scope,
+                runners,
+            };
+            let reply = self.engine.submit(event).await;
+            reply.map_err(|_| NotTaken::NotStored)?;
+        }
+        Ok(entries)
     }
 
     async fn repositories(&self, scope: &Scope) -> Result<Vec<Repository>, GithubError> {

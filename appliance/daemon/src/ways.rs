@@ -50,6 +50,8 @@ pub struct WaysConfig {
     pub tunnel: Tunnel,
     /// Every App.
     pub apps: Vec<App>,
+    /// What the names of this appliance's runners begin with.
+    pub runner_prefix: String,
     /// Where a tunnel program's process number is kept.
     pub state_dir: PathBuf,
     /// Where deliveries go.
@@ -119,6 +121,7 @@ impl WaysConfig {
                     hub: app.hub,
                     client: app.client.background(),
                     places: app.places,
+                    prefix: self.runner_prefix.clone(),
                     engine: self.engine.clone(),
                     clock: self.clock,
                     board: Arc::clone(&board),

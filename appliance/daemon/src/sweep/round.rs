@@ -1,5 +1,5 @@
-//! What a sweep asks GitHub next: places, then the open runs of each, then the
-//! jobs of each run. Does no IO.
+//! What a sweep asks GitHub next: which runners there are, then places, then
+//! the open runs of each, then the jobs of each run. Does no IO.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -13,6 +13,8 @@ use crate::github::{Repository, RunStatus};
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
+    /// Which runners are registered here?
+    Runners(Scope),
     /// Which repositories are there?
     Place(Scope),
     /// Which runs of it are in this state?
@@ -31,10 +33,12 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Through these places.
-    pub(super) fn through(scopes: &[Scope]) -> Self {
+    /// To where runners are registered, then through these places.
+    pub(super) fn through(runners: &[Scope], places: &[Scope]) -> Self {
+        let runners = runners.iter().cloned().map(Errand::Runners);
+        let places = places.iter().cloned().map(Errand::Place);
         Self {
-            errands: scopes.iter().cloned().map(Errand::Place).collect(),
+            errands: runners.chain(places).collect(),
             met: BTreeSet::new(),
         }
     }
@@ -54,11 +58,19 @@ impl Round {
     }
 
     /// What to ask of these repositories, unless another pool's place had
-    /// them already.
-    pub(super) fn open_runs(&mut self, repositories: Vec<Repository>) -> Vec<Errand> {
+    /// them already; `register` says whether runners are registered at one.
+    pub(super) fn visit(
+        &mut self,
+        repositories: Vec<Repository>,
+        register: impl Fn(&Repository) -> bool,
+    ) -> Vec<Errand> {
         let mut errands = Vec::new();
         for repository in repositories {
             if self.met.insert(repository.full_name.to_ascii_lowercase()) {
+                if register(&repository) {
+                    let place = Scope::Repo(repository.full_name.clone());
+                    errands.push(Errand::Runners(place));
+                }
                 let repository = Arc::new(repository);
                 errands.push(Errand::Runs(Arc::clone(&repository), RunStatus::Queued));
                 errands.push(Errand::Runs(repository, RunStatus::InProgress));
@@ -81,10 +93,17 @@ mod tests {
             archived: false,
         };
         let (org, repo) = (Scope::Org("o".into()), Scope::Repo("O/a".into()));
-        let mut round = Round::through(&[org.clone(), repo.clone()]);
+        let places = [org.clone(), repo.clone()];
+        let mut round = Round::through(std::slice::from_ref(&repo), &places);
+        assert_eq!(round.next(), Some(Errand::Runners(repo.clone())));
+        round.settle(Vec::new());
         assert_eq!(round.next(), Some(Errand::Place(org)));
-        let found = round.open_runs(vec![repository("o/a"), repository("o/b")]);
+        let found = vec![repository("o/a"), repository("o/b")];
+        let found = round.visit(found, |repository| repository.full_name == "o/a");
         round.settle(found);
+        let at_a = Errand::Runners(Scope::Repo("o/a".into()));
+        assert_eq!(round.next(), Some(at_a));
+        round.settle(Vec::new());
         let a = Arc::new(repository("o/a"));
         assert_eq!(
             round.next(),
@@ -102,7 +121,7 @@ mod tests {
             round.settle(Vec::new());
         }
         assert_eq!(round.next(), Some(Errand::Place(repo)));
-        assert_eq!(round.open_runs(vec![repository("O/A")]), []);
+        assert_eq!(round.visit(vec![repository("O/A")], |_| true), []);
         round.settle(Vec::new());
         assert_eq!(round.next(), None);
     }

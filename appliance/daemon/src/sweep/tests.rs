@@ -34,6 +34,7 @@ fn only_what_a_pool_could_serve_is_looked_at() {
     places.add(&pool(Scope::Org("octo-org".into()), &[]));
     places.add(&pool(Scope::Repo("other/app".into()), &[]));
     assert_eq!(places.scopes.len(), 2, "each scope once");
+    assert_eq!(places.runners, places.scopes);
     #[track_caller]
     fn check(places: &Places, full_name: &str, private: bool, archived: bool, expect: bool) {
         let repository = Repository {
@@ -51,6 +52,25 @@ fn only_what_a_pool_could_serve_is_looked_at() {
     check(&places, "other/app", true, false, true);
     check(&places, "other/app", false, false, false);
     check(&places, "other/lib", true, false, false);
+}
+
+#[test]
+fn runners_are_looked_for_where_they_are_registered() {
+    let mut apart = pool(Scope::Org("octo-org".into()), &[]);
+    apart.policy.mint_scope = MintScope::Repository;
+    let mut places = Places::default();
+    places.add(&apart);
+    assert_eq!(places.runners, []);
+    let repository = |full_name: &str| Repository {
+        id: 1,
+        full_name: full_name.to_owned(),
+        private: true,
+        archived: false,
+    };
+    assert!(places.register_at(&repository("octo-org/app")));
+    places.add(&pool(Scope::Org("other".into()), &[]));
+    assert_eq!(places.runners, [Scope::Org("other".into())]);
+    assert!(!places.register_at(&repository("other/app")));
 }
 
 #[test]

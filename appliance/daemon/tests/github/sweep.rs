@@ -2,21 +2,23 @@
 //! price.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use control::{
-    BootImage, DeliveryResult, Effect, Event, Inventory, JobState, Limits, PoolPolicy, PoolSpec,
-    Reply, Scope, Source,
+    BootImage, DeliveryResult, Event, Inventory, JobState, Limits, PoolPolicy, PoolSpec, Reply,
+    Scope, Source, runner_prefix,
 };
-use messages::{
-    ApplianceId, Assurance, BootId, DeliveryKey, Digest, EffectId, Generation, HubId, ImageRef,
-    SledId,
-};
-use musher::engine::{Clock, Dispatch, Engine, EngineConfig};
+use messages::{ApplianceId, Assurance, DeliveryKey, Digest, HubId, ImageRef};
+use musher::agents::Wakers;
+use musher::dispatch::DispatchConfig;
+use musher::engine::{Clock, Engine, EngineConfig};
 use musher::github::ErrorKind;
 use musher::intake;
+use musher::keys::Keys;
 use musher::reader::{Board, Fault};
 use musher::store::Store;
 use musher::sweep::{Places, Progress, Sweep};
+use musher::vault::Vault;
 use serde_json::json;
 
 use super::stage::{Set, Stage, jit, org};
@@ -24,15 +26,7 @@ use super::stage::{Set, Stage, jit, org};
 const RUNS: &str = "/repos/{owner}/{repo}/actions/runs";
 const JOBS: &str = "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs";
 
-/// There are no sleds, so that nothing is to be done.
-struct Nobody;
-
-impl Dispatch for Nobody {
-    fn begin(&self, _: EffectId, _: &Effect) {}
-    fn read_power(&self, _: SledId, _: Generation) {}
-    fn read_facts(&self, _: SledId, _: Generation) {}
-    fn wake(&self, _: BootId) {}
-}
+const APPLIANCE: ApplianceId = ApplianceId([7; 4]);
 
 fn pool(public: &[&str]) -> PoolSpec {
     let digest = Digest([0; 32]);
@@ -58,7 +52,7 @@ fn pool(public: &[&str]) -> PoolSpec {
     }
 }
 
-/// An appliance's core with one pool, and its sweep.
+/// An appliance with one pool and no sleds, and its sweep.
 async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
     stage
         .own(
@@ -69,7 +63,7 @@ async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
         .await;
     let clock = Clock::start();
     let config = EngineConfig {
-        appliance: ApplianceId([7; 4]),
+        appliance: APPLIANCE,
         limits: Limits::default(),
         clock,
         store: Store::open(&stage.path("musher.redb")).unwrap(),
@@ -85,11 +79,24 @@ async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
     };
     let applied = waiting.settle(Event::Inventory(inventory)).unwrap();
     assert_eq!(applied, Reply::Done(Ok(())));
-    waiting.run(Nobody).unwrap();
+    let keys = Keys::load(&stage.path("")).unwrap();
+    let dispatcher = DispatchConfig {
+        engine: engine.clone(),
+        clock,
+        vault: Vault::default(),
+        wakers: Wakers::default(),
+        receipts: Arc::new(keys.receipts),
+        hubs: [(HubId(1), stage.client())].into(),
+        pools: vec![pool(public)],
+        drivers: Vec::new(),
+        logs: stage.path("logs"),
+    };
+    waiting.run(dispatcher.start()).unwrap();
     Sweep {
         hub: HubId(1),
         client: stage.client().background(),
         places,
+        prefix: runner_prefix(APPLIANCE),
         engine,
         clock,
         board: Arc::new(Board::new("sweep")),
@@ -255,4 +262,34 @@ async fn a_place_that_is_closed_does_not_keep_others_out() {
     assert!(health.problem.is_some());
     sweep.look(&mut progress).await.unwrap();
     assert_eq!(sweep.board.health().problem, None, "it was read again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_registered_is_deleted() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    let others = runner_prefix(ApplianceId([8; 4]));
+    let names = [
+        format!("{}sled-01-17-1", runner_prefix(APPLIANCE)),
+        format!("{others}sled-01-17-1"),
+        "build-box".to_owned(),
+    ];
+    for name in &names {
+        client.generate_jitconfig(org(), jit(name)).await.unwrap();
+    }
+    let sweep = sweep(&stage, &[]).await;
+    sweep.look(&mut Progress::default()).await.unwrap();
+    let left = || -> Vec<String> {
+        let state = stage.hub().state();
+        state.runners.values().map(|it| it.name.clone()).collect()
+    };
+    let gone = async {
+        while left().len() > 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .unwrap();
+    assert_eq!(left(), names[1..], "those of others stay");
 }
