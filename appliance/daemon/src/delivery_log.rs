@@ -20,6 +20,7 @@ use crate::{
     engine::{Clock, Engine},
     github::{Cursor, GithubClient, GithubError, LogEntry, LogPage, LoggedDelivery},
     http::Shutdown,
+    installations::Installations,
     intake::{self, Delivery},
     reader::{self, Board, Fault},
     retry::Backoff,
@@ -74,20 +75,29 @@ pub struct LogShared {
     pub seen: Seen,
     /// How it does.
     pub board: Board,
+    /// Whose deliveries are taken.
+    pub installations: Arc<Installations>,
     news: Notify,
 }
 
 impl Default for LogShared {
     fn default() -> Self {
-        Self {
-            seen: Seen::default(),
-            board: Board::new("delivery log"),
-            news: Notify::default(),
-        }
+        Self::of(Arc::default())
     }
 }
 
 impl LogShared {
+    /// What a reader of deliveries of these installations shares.
+    #[must_use]
+    pub fn of(installations: Arc<Installations>) -> Self {
+        Self {
+            seen: Seen::default(),
+            board: Board::new("delivery log"),
+            installations,
+            news: Notify::default(),
+        }
+    }
+
     /// Says that a delivery may be in the log soon.
     pub fn hint(&self) {
         self.news.notify_one();
@@ -259,7 +269,9 @@ impl DeliveryLog {
             result => result?,
         };
         let payload = found.and_then(|found| found.payload);
-        let hook = payload.map(|payload| intake::read(&entry.event, payload.as_bytes()));
+        let hook = payload.map(|payload| {
+            intake::read(&entry.event, payload.as_bytes(), &self.shared.installations)
+        });
         match hook {
             // Gone from the log, or given up.
             None => {}

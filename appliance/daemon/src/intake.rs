@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     engine::{Engine, EngineError},
+    installations::Installations,
     payload::{self, JobAction, JobPayload, Payload, PayloadError},
 };
 
@@ -51,12 +52,19 @@ pub fn is_of_use(event: &str) -> bool {
     EVENTS.contains(&event)
 }
 
-/// Reads a body of this event.
+/// Reads a body of this event. What is of another installation says nothing.
 ///
 /// # Errors
 /// [`PayloadError`], naming the field where there is one.
-pub fn read(event: &str, body: &[u8]) -> Result<Hook, PayloadError> {
-    payload::parse(event, body).map(hook)
+pub fn read(event: &str, body: &[u8], ours: &Installations) -> Result<Hook, PayloadError> {
+    Ok(match payload::parse(event, body)? {
+        Payload::WorkflowJob(job) if ours.is_foreign(job.installation_id) => {
+            let installation = job.installation_id;
+            tracing::info!(installation, repository = %job.repository, "a delivery of an installation that no pool uses");
+            Hook::Other
+        }
+        payload => hook(payload),
+    })
 }
 
 /// Submits a delivery; the answer comes when it is on disk.

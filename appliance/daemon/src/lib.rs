@@ -9,6 +9,7 @@
 //! | [`sweep`] | finds jobs and leftover runners at GitHub | decides what they mean |
 //! | [`ways`] | starts the ways in, and tells how they do | takes a delivery |
 //! | [`tunnel`] | keeps a tunnel program or a channel up | trusts what comes through |
+//! | [`installations`] | knows whose deliveries are ours | asks GitHub |
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
 //! | [`doctor`] | finds what keeps an App from serving its pools | changes a setting |
@@ -33,6 +34,7 @@ pub mod doctor;
 pub mod engine;
 pub mod github;
 pub mod http;
+pub mod installations;
 pub mod intake;
 pub mod keys;
 pub mod lease_keeper;

@@ -37,6 +37,7 @@ use crate::{
     engine::{Clock, EngineConfig, Waiting},
     github::{GithubClient, GithubConfig, Secret},
     http::Shutdown,
+    installations::Installations,
     keys::Keys,
     lease_keeper,
     netboot::{LeaseTable, dhcp, router_advertisement, tftp},
@@ -394,18 +395,21 @@ fn number(
         pools
             .filter(|pool| pool.github == name)
             .for_each(|pool| places.add(pool));
+        let installations = Arc::<Installations>::default();
         numbered.apps.push(App {
             hub: id,
             secret: github.webhook_secret.clone(),
             api_url: github.api_url.clone(),
             client: client.clone(),
             places,
+            installations: Arc::clone(&installations),
         });
         numbered.clients.insert(id, client);
         numbered.hubs.push(Hub {
             id,
             name,
             secret: github.webhook_secret.clone(),
+            installations,
         });
     }
     for power in &inventory.power {

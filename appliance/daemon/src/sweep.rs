@@ -12,7 +12,11 @@
 //! What a job's state means is for `control`. Each is told under a key of its
 //! own, so that whoever tells it again tells nothing new.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use control::{
     DeliveryResult, Event, Hook, JobReport, JobState, ListedRunner, MintScope, Scope, Source,
@@ -25,6 +29,7 @@ use crate::{
     engine::{Clock, Engine},
     github::{self, ErrorKind, GithubClient, GithubError, Repository, RunStatus, RunnerStatus},
     http::Shutdown,
+    installations::Installations,
     intake::{self, Delivery, NotTaken, job_report},
     payload::{JobAction, JobPayload},
     reader::{self, Board, Fault},
@@ -101,6 +106,8 @@ pub struct Sweep {
     pub places: Places,
     /// What the names of this appliance's runners begin with.
     pub prefix: String,
+    /// Told of where the App is installed.
+    pub installations: Arc<Installations>,
     /// Where jobs go.
     pub engine: Engine,
     /// The appliance's time.
@@ -156,6 +163,7 @@ impl Sweep {
     /// [`Fault`]: the question that failed is asked again the next time.
     pub async fn look(&self, progress: &mut Progress) -> Result<(), Fault> {
         if progress.round.next().is_none() {
+            self.find_installations().await?;
             progress.round = Round::through(&self.places.runners, &self.places.scopes);
         }
         let mut asked = 0;
@@ -239,6 +247,24 @@ impl Sweep {
             reply.map_err(|_| NotTaken::NotStored)?;
         }
         Ok(entries)
+    }
+
+    /// Asked for once; anew where the App was installed again.
+    async fn find_installations(&self) -> Result<(), GithubError> {
+        let mut all = BTreeSet::new();
+        for scope in &self.places.scopes {
+            // An enterprise's organisations are not told.
+            if matches!(scope, Scope::Enterprise(_)) {
+                return Ok(());
+            }
+            match self.client.installation(github::Scope::of(scope)?).await {
+                Ok(id) => drop(all.insert(id)),
+                Err(error) if is_of_one_place(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.installations.are(all);
+        Ok(())
     }
 
     async fn repositories(&self, scope: &Scope) -> Result<Vec<Repository>, GithubError> {

@@ -14,6 +14,7 @@ use crate::{
     engine::{Clock, Engine},
     github::GithubClient,
     http::Shutdown,
+    installations::Installations,
     reader::{Board, Health},
     store::Store,
     sweep::{Places, Sweep},
@@ -32,6 +33,8 @@ pub struct App {
     pub client: GithubClient,
     /// Where its pools' jobs are.
     pub places: Places,
+    /// Whose deliveries are taken.
+    pub installations: Arc<Installations>,
 }
 
 /// One App, as a channel needs it.
@@ -100,7 +103,7 @@ impl WaysConfig {
         };
         let mut hubs = Vec::new();
         for app in self.apps {
-            let shared = Arc::new(LogShared::default());
+            let shared = Arc::new(LogShared::of(Arc::clone(&app.installations)));
             let log = DeliveryLog {
                 hub: app.hub,
                 client: app.client.background(),
@@ -122,6 +125,7 @@ impl WaysConfig {
                     client: app.client.background(),
                     places: app.places,
                     prefix: self.runner_prefix.clone(),
+                    installations: app.installations,
                     engine: self.engine.clone(),
                     clock: self.clock,
                     board: Arc::clone(&board),

@@ -32,6 +32,7 @@ use crate::{
     config::SecretBytes,
     engine::Engine,
     http::{Answer, Connections, Shutdown, json, serve_connection, text},
+    installations::Installations,
     intake::{self, Delivery, NotTaken},
     payload::PayloadError,
 };
@@ -72,6 +73,8 @@ pub struct Hub {
     pub name: String,
     /// Its webhook secret.
     pub secret: SecretBytes,
+    /// Whose deliveries are taken.
+    pub installations: Arc<Installations>,
 }
 
 /// The receiver.
@@ -184,7 +187,7 @@ impl Webhook {
         let id = header("x-github-delivery").ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
         let event = header("x-github-event").ok_or(Refusal::MissingHeader("X-GitHub-Event"))?;
         let key = intake::delivery_key(id).ok_or(Refusal::MissingHeader("X-GitHub-Delivery"))?;
-        let hook = intake::read(event, &body.bytes)?;
+        let hook = intake::read(event, &body.bytes, &hub.installations)?;
         drop(body);
         let delivery = Delivery {
             id,

@@ -170,7 +170,7 @@ impl Smee {
             }
             return;
         };
-        let hook = match intake::read(&event, body.get().as_bytes()) {
+        let hook = match intake::read(&event, body.get().as_bytes(), &hub.log.installations) {
             Ok(hook) => hook,
             Err(error) => {
                 tracing::warn!(delivery = %id, %error, "a delivery of the channel cannot be read");

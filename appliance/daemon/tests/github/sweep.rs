@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    BootImage, DeliveryResult, Event, Inventory, JobState, Limits, PoolPolicy, PoolSpec, Reply,
-    Scope, Source, runner_prefix,
+    BootImage, DeliveryResult, Event, Hook, Inventory, JobState, Limits, PoolPolicy, PoolSpec,
+    Reply, Scope, Source, runner_prefix,
 };
 use messages::{ApplianceId, Assurance, DeliveryKey, Digest, HubId, ImageRef};
 use musher::agents::Wakers;
@@ -97,6 +97,7 @@ async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
         client: stage.client().background(),
         places,
         prefix: runner_prefix(APPLIANCE),
+        installations: Arc::default(),
         engine,
         clock,
         board: Arc::new(Board::new("sweep")),
@@ -173,16 +174,25 @@ async fn what_a_delivery_told_is_not_told_again() {
             "full_name": "octo-org/demo", "private": true, "owner": { "login": "octo-org" },
         },
     });
+    let read = |installation: u64| {
+        let mut body = body.clone();
+        body["installation"] = json!({ "id": installation });
+        let body = body.to_string();
+        intake::read("workflow_job", body.as_bytes(), &sweep.installations).unwrap()
+    };
     let delivery = Event::Delivery {
         key: DeliveryKey(1),
         hub: HubId(1),
         source: Source::Tunnel,
-        hook: intake::read("workflow_job", body.to_string().as_bytes()).unwrap(),
+        hook: read(1001),
     };
     let answer = sweep.engine.submit(delivery).await.unwrap();
     assert_eq!(answer, Reply::Delivery(DeliveryResult::Queued));
     sweep.look(&mut Progress::default()).await.unwrap();
     assert_eq!(sweep.board.health().taken, 0);
+    // By now it is known where the App is installed.
+    assert!(matches!(read(1001), Hook::Job(_)));
+    assert_eq!(read(7), Hook::Other);
     assert_eq!(known(&sweep.engine).await, [(job, JobState::Queued)]);
 }
 

@@ -124,6 +124,7 @@ impl Appliance {
             id: hub,
             name: "main".to_owned(),
             secret: SECRET.to_vec().into(),
+            installations: Arc::default(),
         };
         let receiver = Arc::new(Webhook::new(engine.clone(), vec![hub]));
         runtime.spawn(receiver.run(webhook_listener, stopping.clone()));
