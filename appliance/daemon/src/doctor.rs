@@ -14,6 +14,7 @@ use crate::github::{
     App, DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, Installation, JitRequest,
     Permissions, Scope,
 };
+use crate::strangers;
 
 mod webhook;
 
@@ -24,7 +25,7 @@ const CLOCK_MS: i64 = 30_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at: `clock`, `app`, `permission`, `event`,
-    /// `installation`, `jit`, `webhook`, `secret` or `github`.
+    /// `installation`, `public`, `jit`, `webhook`, `secret` or `github`.
     pub about: &'static str,
     /// What is wrong.
     pub found: String,
@@ -80,6 +81,8 @@ struct Need {
     scope: Scope,
     labels: Vec<String>,
     group: Option<String>,
+    place: control::Scope,
+    public: Vec<String>,
     mints_in_repositories: bool,
     reruns: bool,
 }
@@ -91,6 +94,8 @@ impl Need {
             scope: Scope::of(&pool.scope)?,
             labels: pool.labels.clone(),
             group: pool.group.clone(),
+            place: pool.scope.clone(),
+            public: pool.public.clone(),
             mints_in_repositories: pool.policy.mint_scope == MintScope::Repository,
             reruns: pool.policy.max_reruns > 0,
         })
@@ -264,7 +269,7 @@ async fn place(report: &mut Report, client: &GithubClient, app: &App, need: &Nee
     let scope = &need.scope;
     if scope.is_enterprise() {
         // A person's token is asked there, which minting shows to work or not.
-        return mint(report, client, need).await;
+        return mint_for_ours(report, client, need).await;
     }
     let installation = match client.installation_details(scope.clone()).await {
         Ok(installation) => installation,
@@ -288,7 +293,40 @@ async fn place(report: &mut Report, client: &GithubClient, app: &App, need: &Nee
         return;
     }
     report.well(format!("permissions: pool {} has what it needs", need.pool));
-    mint(report, client, need).await;
+    mint_for_ours(report, client, need).await;
+}
+
+/// Mints as the pool would: where no stranger comes in.
+async fn mint_for_ours(report: &mut Report, client: &GithubClient, need: &Need) {
+    if !strangers_come_in(report, client, need).await {
+        mint(report, client, need).await;
+    }
+}
+
+/// Whether nothing is minted because a public repository could use it. (A pool
+/// that registers at each repository has each looked at when it mints there.)
+async fn strangers_come_in(report: &mut Report, client: &GithubClient, need: &Need) -> bool {
+    if need.mints_in_repositories {
+        return false;
+    }
+    let pool = &need.pool;
+    match strangers::look(client, &need.place, need.group.as_deref()).await {
+        Err(error) => {
+            report.failure(&error);
+            true
+        }
+        Ok(entrance) => match entrance.check(&need.public) {
+            Err(strangers) => {
+                let found = format!("pool {pool} mints nothing: {}", strangers.found);
+                report.finding("public", found, strangers.mend);
+                true
+            }
+            Ok(()) => {
+                report.well(format!("public: pool {pool} lets in whom it names"));
+                false
+            }
+        },
+    }
 }
 
 /// Whether a permission is missing; each is a finding.

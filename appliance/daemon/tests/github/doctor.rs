@@ -117,7 +117,7 @@ async fn all_is_well() {
             (Some(0), &json!([])),
             "{report:#}"
         );
-        assert_eq!(report["well"].as_array().unwrap().len(), 7, "{report:#}");
+        assert_eq!(report["well"].as_array().unwrap().len(), 8, "{report:#}");
         assert!(
             stage.hub().state().runners.is_empty(),
             "what it minted is gone"
@@ -255,6 +255,34 @@ async fn an_app_that_is_not_installed() {
         "installation",
         "app sleds is not installed on organization octo-org",
         "install it at https://github.com/apps/sleds/installations/new",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_repository_that_could_use_the_runners() {
+    let open = Set {
+        installation: r#"runner_groups = [{ id = 1, name = "Default", allows_public_repositories = true }]"#,
+        ..healthy().await
+    };
+    let stage = Stage::with(open).await;
+    let report = examine(&stage, AT_ORG).await;
+    one(
+        &report,
+        "public",
+        "pool linux-x64 mints nothing: runner group \"Default\" of organization octo-org allows",
+        "untick \"Allow public repositories\" in the settings of organization octo-org",
+    );
+    let public = Set {
+        permissions: REPO,
+        ..healthy().await
+    };
+    let stage = Stage::with(public).await;
+    let report = examine(&stage, r#"{ repo = "octo-org/open" }"#).await;
+    one(
+        &report,
+        "public",
+        "repository octo-org/open is public",
+        "name octo-org/open in `public` of the pool",
     );
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Set {
     pub(crate) account: &'static str,
     pub(crate) webhook_url: String,
     pub(crate) limits: &'static str,
+    /// Lines of the installation's section.
+    pub(crate) installation: &'static str,
 }
 
 impl Default for Set {
@@ -38,6 +40,7 @@ impl Default for Set {
             account: "octo-org",
             webhook_url: "http://127.0.0.1:9/api/webhook".to_owned(),
             limits: "",
+            installation: "",
         }
     }
 }
@@ -63,6 +66,7 @@ impl Stage {
             account,
             webhook_url,
             limits,
+            installation,
         } = set;
         let granted = granted.unwrap_or(permissions);
         fakehub::keys::generate(&file("app.pem"), &file("app.pub.pem")).unwrap();
@@ -92,6 +96,7 @@ impl Stage {
             permissions = {granted}
             repositories = ["demo"]
             public_repositories = ["open"]
+            {installation}
             [[enterprise]]
             slug = "octo"
             organizations = ["octo-org"]
