@@ -20,8 +20,9 @@ use crate::{
 
 /// An agent that spoke this recently contradicts a reading of off. It speaks
 /// every ten seconds, and words get lost, several in a row at times: cutting a
-/// live job is worse than finding a dead sled a minute later.
-const SILENCE_MS: u64 = 120_000;
+/// live job is worse than finding a dead sled some minutes later, and GitHub
+/// itself takes longer to miss a runner.
+const SILENCE_MS: u64 = 300_000;
 
 /// Readings of off in a row that outweigh an agent: a BMC may lie once.
 const READINGS: u32 = 3;

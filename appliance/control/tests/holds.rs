@@ -147,7 +147,7 @@ fn a_hold_ends_when_it_is_lifted_or_nobody_asked_or_github_is_silent() {
 #[test]
 fn an_agent_that_does_not_wait_ends_its_hold() {
     let (mut bench, boot) = held();
-    for _ in 0..4 {
+    for _ in 0..6 {
         bench.now += MINUTE;
         bench.read_all(PowerReading::Off);
     }

@@ -59,8 +59,9 @@ pub(crate) struct Checks {
 /// A reading comes at most this long after it was taken, in milliseconds.
 const LATE_MS: u64 = 2 * 60_000;
 
-/// An agent that was heard this recently outweighs its BMC, in milliseconds.
-const SILENCE_MS: u64 = 110_000;
+/// An agent that spoke this recently, heard or not, outweighs its BMC, in
+/// milliseconds: the core waits longer than that, because words get lost.
+const SILENCE_MS: u64 = 60_000;
 
 /// Jobs up to which each commit looks at all of them.
 const FEW_JOBS: usize = 200;
