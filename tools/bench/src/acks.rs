@@ -61,7 +61,9 @@ fn beside(
     peer: fn(&Path, Duration) -> Result<f64>,
 ) -> Result<Vec<Row>> {
     let dir = bench.folder(name)?;
-    let Daemon { program, address } = Daemon::start(&bench.musher()?, &dir)?;
+    let Daemon {
+        program, address, ..
+    } = Daemon::start(&bench.musher()?, &dir)?;
     let mut ours = Side::new(program, OURS, senders);
     ours.turn(address)?;
     let row = in_turns(
@@ -78,7 +80,9 @@ fn beside(
 pub(crate) fn beside_webhook(bench: &Bench) -> Result<Vec<Row>> {
     const NAME: &str = "ack-64-webhook";
     let dir = bench.folder(NAME)?;
-    let Daemon { program, address } = Daemon::start(&bench.musher()?, &dir)?;
+    let Daemon {
+        program, address, ..
+    } = Daemon::start(&bench.musher()?, &dir)?;
     let mut ours = Side::new(program, OURS, 64);
     let Peer {
         program,

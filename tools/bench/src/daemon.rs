@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,7 +18,12 @@ pub(crate) struct Daemon {
     pub(crate) program: Program,
     /// Where it takes deliveries.
     pub(crate) address: SocketAddr,
+    socket: PathBuf,
 }
+
+/// The App's number, and its private key's file.
+pub(crate) const APP: u64 = 123_456;
+pub(crate) const KEY: &str = "gh-app.pem";
 
 /// The path that deliveries are posted to.
 pub(crate) const PATH: &str = "/api/webhook";
@@ -30,8 +35,18 @@ impl Daemon {
     /// # Errors
     /// It does not start.
     pub(crate) fn start(musher: &Path, dir: &Path) -> Result<Self> {
+        make_key(dir)?;
+        Self::start_at(musher, dir, "http://127.0.0.1:1", "direct")
+    }
+
+    /// The same with GitHub at `api_url`, deliveries coming in by this `kind` of
+    /// tunnel, and the App's key made already.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn start_at(musher: &Path, dir: &Path, api_url: &str, kind: &str) -> Result<Self> {
         let address = free_address()?;
-        write_files(dir, address)?;
+        write_files(dir, address, api_url, kind)?;
         let mut command = Command::new(musher);
         command
             .args([
@@ -44,11 +59,35 @@ impl Daemon {
             .env_remove("MUSHER_LOG")
             .current_dir(dir);
         let program = Program::start(&mut command, &dir.join("musher.log"), address)?;
-        Ok(Self { program, address })
+        let socket = dir.join("state/control.sock");
+        Ok(Self {
+            program,
+            address,
+            socket,
+        })
     }
 }
 
-fn write_files(dir: &Path, address: SocketAddr) -> Result<()> {
+impl Daemon {
+    /// Deliveries that it took from GitHub's log.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub(crate) fn taken(&self, musher: &Path) -> Result<u64> {
+        let said = Command::new(musher)
+            .args(["status", "--json", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .context("ask for its status")?;
+        let status: serde_json::Value =
+            serde_json::from_slice(&said.stdout).context("read its status")?;
+        let taken = status.pointer("/ways/delivery_log/0/taken");
+        let taken = taken.and_then(serde_json::Value::as_u64);
+        taken.context("its status has no log")
+    }
+}
+
+fn write_files(dir: &Path, address: SocketAddr, api_url: &str, kind: &str) -> Result<()> {
     let admin = free_address()?;
     let config = format!(
         r#"[server]
@@ -56,11 +95,14 @@ webhook_listen = "{address}"
 admin_listen = "{admin}"
 state_dir = "state"
 
+[tunnel]
+kind = "{kind}"
+
 [[github]]
 name = "main"
-api_url = "http://127.0.0.1:1"
-app_id = 123456
-private_key_path = "gh-app.pem"
+api_url = "{api_url}"
+app_id = {APP}
+private_key_path = "{KEY}"
 webhook_secret_path = "webhook-secret"
 "#
     );
@@ -85,17 +127,33 @@ image = "none"
     write(&dir.join("inventory.toml"), inventory.as_bytes(), 0o644)?;
     write(&dir.join("image"), b"no image", 0o644)?;
     write(&dir.join("webhook-secret"), SECRET, 0o600)?;
+    Ok(())
+}
+
+/// Makes the App's key in `dir`.
+///
+/// # Errors
+/// openssl refuses.
+pub(crate) fn make_key(dir: &Path) -> Result<()> {
     // openssl keeps the mode of a file that is there.
-    let key = dir.join("gh-app.pem");
+    let key = dir.join(KEY);
     write(&key, b"", 0o600)?;
+    openssl(&["genrsa", "-traditional", "-out"], &key)
+}
+
+/// Runs openssl with `words` and a file.
+///
+/// # Errors
+/// It is not there, or refuses.
+pub(crate) fn openssl(words: &[&str], file: &Path) -> Result<()> {
     let done = Command::new("openssl")
-        .args(["genrsa", "-traditional", "-out"])
-        .arg(&key)
+        .args(words)
+        .arg(file)
         .stdin(Stdio::null())
         .output()
         .context("run openssl; install the package openssl")?;
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "openssl genrsa: {said}");
+    ensure!(done.status.success(), "openssl {words:?}: {said}");
     Ok(())
 }
 

@@ -79,21 +79,19 @@ impl Maker {
     }
 
     fn job(&mut self, receiver: Receiver) -> [Request; 2] {
+        let [queued, completed] = self.payloads();
+        [
+            request(receiver.path, &queued, receiver.queued),
+            request(receiver.path, &completed, receiver.completed),
+        ]
+    }
+
+    /// What is said of the next job: it is queued, it completed.
+    pub(crate) fn payloads(&mut self) -> [String; 2] {
         let number = self.next.to_string();
         self.next += 1;
         let mark = NUMBER.to_string();
-        [
-            request(
-                receiver.path,
-                &self.queued.replace(&mark, &number),
-                receiver.queued,
-            ),
-            request(
-                receiver.path,
-                &self.completed.replace(&mark, &number),
-                receiver.completed,
-            ),
-        ]
+        [&self.queued, &self.completed].map(|text| text.replace(&mark, &number))
     }
 }
 

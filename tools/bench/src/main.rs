@@ -17,6 +17,10 @@
 //! | `control-reload-snapshot` | that state as rows | its jobs to text by `serde_json` | ≤ 2 s |
 //! | `control-reload` | that state from rows | its jobs from text by `serde_json` | ≤ 2 s |
 //! | `warm-path` | a warm sled's order after a durable delivery, 99th percentile, 500 sleds, 1,000 deliveries/s, without GitHub's API time | three bare write + fdatasync | ≤ 20 ms |
+//! | `api-webhook` | calls of GitHub's API per job, 60 jobs a minute, deliveries by webhook | the call that registers a runner | ≤ 3 calls |
+//! | `api-pull` | the same, 30 jobs a minute, deliveries from GitHub's log alone | the same | ≤ 8 calls |
+//! | `log-ingest` | deliveries taken in per second from a log of 100,000 | what GitHub's hourly limit of 5,000 calls allows | shown |
+//! | `log-ingest-memory` | the daemon's resident memory when they are in | before the first | ≤ 32 MiB |
 //! | `power-sweep` | power read from 256 BMCs, cipher suite 17, no session before | FreeIPMI's `ipmipower` on the same BMCs | ≤ 1 |
 //! | `power-sweep-memory` | most resident memory of that process | `ipmipower`'s | ≤ 1/2 |
 //! | `power-status` | power read on a warm session | `ipmitool`, which opens one | ≤ 1/5 |
@@ -38,17 +42,20 @@
 
 mod acks;
 mod allocation;
+mod api;
 mod control;
 mod cpu;
 mod daemon;
 mod deliveries;
 mod disk;
+mod ingest;
 mod load;
 mod memory;
 mod netboot;
 mod peer;
 mod power;
 mod program;
+mod rack;
 mod random;
 mod size;
 mod summary;
@@ -64,9 +71,9 @@ use clap::Parser;
 
 use crate::summary::{Row, Summary};
 
-/// Benchmarks in the order of the table. `memory` and `control-reload` give two
-/// rows each.
-const BENCHMARKS: [(&str, Run); 15] = [
+/// Benchmarks in the order of the table. `memory`, `control-reload` and
+/// `log-ingest` give two rows each.
+const BENCHMARKS: [(&str, Run); 18] = [
     ("ack-1", acks::one_sender),
     ("ack-1-redb", acks::one_sender_beside_redb),
     ("ack-64", acks::many_senders),
@@ -79,6 +86,9 @@ const BENCHMARKS: [(&str, Run); 15] = [
     ("control-memory", control::memory),
     ("control-reload", control::reload),
     ("warm-path", warm::run),
+    ("api-webhook", api::by_webhook),
+    ("api-pull", api::by_pull),
+    ("log-ingest", ingest::run),
     ("power-sweep", power::sweep),
     ("power-status", power::status),
     ("traces", traces::run),

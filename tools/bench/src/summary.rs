@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// The order of rows in file and table.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 24] = [
     "ack-1",
     "ack-1-redb",
     "ack-64",
@@ -22,6 +22,10 @@ const ORDER: [&str; 20] = [
     "control-reload-snapshot",
     "control-reload",
     "warm-path",
+    "api-webhook",
+    "api-pull",
+    "log-ingest",
+    "log-ingest-memory",
     "traces-bursty-jain",
     "traces-bursty-light-p95",
     "traces-diurnal-jain",

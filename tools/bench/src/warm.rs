@@ -14,9 +14,6 @@
 //! Senders, agents and appliance share the machine's processors, so the figure
 //! holds their time as well. The appliance writes no log here.
 
-mod agent;
-mod appliance;
-
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,20 +21,24 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use control::{Inventory, PoolPolicy, WarmPolicy};
 use fakehub::state::Status;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::deliveries::{Maker, about};
+use crate::deliveries::{LABELS, Maker, ORGANIZATION, about};
 use crate::load::{MAX_ANSWER, exchange};
+use crate::rack::{self, Appliance, Ordered, Setting};
 use crate::summary::{Goal, Row};
+use crate::world::fleet;
 use crate::{Bench, acks, disk};
-use appliance::{Appliance, WARM_LABELS};
 
 /// Sleds, all kept warm.
-pub(crate) const SLEDS: usize = 500;
+const SLEDS: usize = 500;
+/// What jobs for the warm pool ask for.
+const WARM_LABELS: [&str; 2] = ["self-hosted", "warm"];
 /// Jobs whose way is measured, and how many of them come per second.
 const JOBS: u64 = 400;
 const JOBS_PER_SECOND: u64 = 20;
@@ -54,17 +55,15 @@ const GOAL_MS: f64 = 20.0;
 const FIRST: u64 = 40_000_000_000;
 const PEER: &str = "three write(256 B) + fdatasync, one after the other";
 
-/// What an agent tells of its order.
-pub(crate) struct Ordered {
-    pub(crate) runner: String,
-    pub(crate) at: Instant,
-}
-
 /// `warm-path`.
 pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let dir = bench.folder("warm-path")?;
     let peer = disk::three_syncs_p99_ms(&dir)?;
-    let appliance = Appliance::start(&dir)?;
+    let setting = Setting {
+        inventory: inventory(),
+        github: None,
+    };
+    let appliance = Appliance::start(&dir, setting)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,6 +99,28 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![Row::new("warm-path", figures, PEER, goal)])
 }
 
+/// The warm pool, and one for jobs that others run.
+fn inventory() -> Inventory {
+    let mut inventory = fleet::one_pool(ORGANIZATION, &WARM_LABELS, SLEDS);
+    let mut others = inventory.pools.clone();
+    for pool in &mut others {
+        pool.name = "others".to_owned();
+        pool.labels = LABELS.map(str::to_owned).to_vec();
+    }
+    for pool in &mut inventory.pools {
+        let count = u32::try_from(SLEDS).unwrap_or(u32::MAX);
+        pool.policy = PoolPolicy {
+            warm: WarmPolicy {
+                count,
+                ..WarmPolicy::default()
+            },
+            ..PoolPolicy::default()
+        };
+    }
+    inventory.pools.extend(others);
+    inventory
+}
+
 /// The ways of all jobs.
 struct Ways {
     /// Milliseconds from the 200 to the order.
@@ -115,7 +136,7 @@ async fn measure(appliance: &Appliance) -> Result<Ways> {
     let mut tasks = JoinSet::new();
     let (tell, mut orders) = mpsc::unbounded_channel();
     for index in 0..SLEDS {
-        tasks.spawn(agent::live(appliance.sled(index), tell.clone()));
+        tasks.spawn(rack::live(appliance.sled(index), tell.clone()));
     }
     timeout(WARM_UP, appliance.all_warm())
         .await

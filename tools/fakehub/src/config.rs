@@ -262,6 +262,8 @@ pub struct Limits {
     pub queued_s: u64,
     /// Requests per hour and installation; GitHub: 5,000 and more.
     pub rate_limit_per_hour: u64,
+    /// Attempts that the delivery log holds, of all Apps together.
+    pub deliveries: usize,
     /// Runners older than this are told that they are deprecated, as in
     /// `2.329.0`.
     pub minimum_runner_version: Option<String>,
@@ -290,6 +292,7 @@ impl Default for Limits {
             cancel_grace_s: 300,
             queued_s: 86_400,
             rate_limit_per_hour: 5_000,
+            deliveries: 20_000,
             minimum_runner_version: None,
             server_release: None,
         }

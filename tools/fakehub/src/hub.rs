@@ -197,7 +197,8 @@ impl Hub {
             DeliveryMode::Lost => 0,
             DeliveryMode::Unreachable => {
                 let now_ms = self.now_ms();
-                state.log_delivery(outgoing.unreachable(now_ms), now_ms);
+                let most = self.config.limits.deliveries;
+                state.log_delivery(outgoing.unreachable(now_ms), most, now_ms);
                 return;
             }
         };

@@ -23,8 +23,6 @@ use crate::config::Permissions;
 
 /// Most jobs, runners and tokens kept at once.
 const MAX_ROWS: usize = 10_000;
-/// Most deliveries in the log.
-const MAX_DELIVERIES: usize = 20_000;
 /// Most log lines kept per job; older ones go first.
 const MAX_LOG_LINES: usize = 10_000;
 /// GitHub shows a runner as offline some time after its last poll.

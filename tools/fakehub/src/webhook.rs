@@ -190,8 +190,9 @@ pub async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<Outgoing>) {
             let mut outcome = attempt.unwrap_or_else(|_| no_answer("timed out"));
             outcome.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let now_ms = hub.now_ms();
+            let most = hub.config.limits.deliveries;
             hub.state()
-                .log_delivery(outgoing.ended(outcome, now_ms), now_ms);
+                .log_delivery(outgoing.ended(outcome, now_ms), most, now_ms);
             drop(place);
         });
     }

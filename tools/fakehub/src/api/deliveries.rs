@@ -30,10 +30,12 @@ pub(super) fn list(hub: &Hub, app: &App, request: &Request) -> Result<Answer, An
         Some(_) | None => true,
     };
     let state = hub.state();
-    let mut found =
-        state.deliveries.iter().rev().filter(|it| {
-            it.app_id == app.app_id && it.id < before && wanted(it.outcome.status_code)
-        });
+    let older = state.deliveries.partition_point(|it| it.id < before);
+    let mut found = state
+        .deliveries
+        .range(..older)
+        .rev()
+        .filter(|it| it.app_id == app.app_id && wanted(it.outcome.status_code));
     let cut: Vec<&Delivery> = found.by_ref().take(size).collect();
     let last = cut.last().filter(|_| found.next().is_some());
     let link = last.map(|last| {

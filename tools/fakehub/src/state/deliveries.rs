@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{MAX_DELIVERIES, State};
+use super::State;
 
 /// GitHub keeps deliveries for three days.
 const KEPT_MS: i64 = 3 * 24 * 3_600_000;
@@ -71,11 +71,11 @@ pub struct Delivery {
 }
 
 impl State {
-    /// Notes an attempt and forgets old ones.
-    pub fn log_delivery(&mut self, mut delivery: Delivery, now_ms: i64) -> u64 {
+    /// Notes an attempt and forgets old ones, so that at most `most` stay.
+    pub fn log_delivery(&mut self, mut delivery: Delivery, most: usize, now_ms: i64) -> u64 {
         delivery.id = self.fresh_id();
         let id = delivery.id;
-        while self.deliveries.len() >= MAX_DELIVERIES
+        while self.deliveries.len() >= most.max(1)
             || self
                 .deliveries
                 .front()
@@ -90,8 +90,9 @@ impl State {
     /// One attempt of an App's log.
     #[must_use]
     pub fn delivery(&self, app_id: u64, id: u64) -> Option<&Delivery> {
-        self.deliveries
-            .iter()
-            .find(|it| it.app_id == app_id && it.id == id)
+        // Their numbers ascend.
+        let place = self.deliveries.binary_search_by_key(&id, |it| it.id);
+        let found = self.deliveries.get(place.ok()?)?;
+        (found.app_id == app_id).then_some(found)
     }
 }

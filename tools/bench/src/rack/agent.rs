@@ -17,6 +17,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
+use fakehub::Hub;
+use fakehub::state::Conclusion;
+
 use super::Ordered;
 use super::appliance::Place;
 use crate::load::{MAX_ANSWER, raw_exchange};
@@ -24,6 +27,12 @@ use crate::world::{agent_inventory, wipe_report};
 
 /// How long its runner runs.
 const RUN: Duration = Duration::from_millis(200);
+
+/// How long a runner takes to exit once its job is completed at GitHub.
+const EXIT: Duration = Duration::from_secs(1);
+
+/// The same for a job of GitHub's: longer than deliveries take by any way.
+const JOB: Duration = Duration::from_secs(10);
 
 /// One power-on of a sled.
 struct Agent {
@@ -64,14 +73,57 @@ async fn one_boot(place: &Place, orders: &mpsc::UnboundedSender<Ordered>) -> Res
     let runner = order.runner_name;
     let runner_name = runner.clone();
     agent.say(AgentMessage::Accepted { runner_name }).await?;
+    let name = runner.clone();
     let _ = orders.send(Ordered { runner, at });
-    tokio::time::sleep(RUN).await;
+    match &place.hub {
+        Some(hub) => {
+            run_job(hub, &name).await?;
+            // The appliance does not keep silent connections.
+            agent.stream = connect(place).await?;
+        }
+        None => tokio::time::sleep(RUN).await,
+    }
     let end = RunEnd {
         exit: RunExit::Code(0),
         elapsed_ms: 200,
         log_bytes: 0,
     };
     agent.say(AgentMessage::Finished(end)).await?;
+    Ok(())
+}
+
+/// What the runner does at GitHub: it opens its session, takes a job, ends it.
+/// One that finds none waits until its power is cut.
+async fn run_job(hub: &Hub, name: &str) -> Result<()> {
+    let (id, secret, session) = {
+        let now_ms = hub.now_ms();
+        let mut state = hub.state();
+        let runner = state.runners.values().find(|runner| runner.name == name);
+        let runner = runner.with_context(|| format!("{name} is not registered"))?;
+        let (id, secret) = (runner.id, runner.secret.clone());
+        let session = state.open_session(id, &secret, None, now_ms)?;
+        (id, secret, session)
+    };
+    let job = loop {
+        {
+            let now_ms = hub.now_ms();
+            let mut state = hub.state();
+            state.session(id, &secret, &session, now_ms)?;
+            if let Some((job, change)) = state.take(id, now_ms) {
+                hub.announce(&mut state, change);
+                break job;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    tokio::time::sleep(JOB).await;
+    {
+        let now_ms = hub.now_ms();
+        let mut state = hub.state();
+        let change = state.complete(id, job, Conclusion::Success, now_ms)?;
+        hub.announce(&mut state, change);
+    }
+    tokio::time::sleep(EXIT).await;
     Ok(())
 }
 
@@ -90,16 +142,20 @@ async fn firmware(place: &Place) -> Result<TicketToken> {
     }
 }
 
+async fn connect(place: &Place) -> Result<TlsStream<TcpStream>> {
+    let socket = TcpSocket::new_v4().context("make a socket")?;
+    let own = SocketAddr::from((place.address, 0));
+    socket.bind(own).with_context(|| format!("bind to {own}"))?;
+    let stream = socket.connect(place.agents).await;
+    let stream = stream.context("connect to the agent listener")?;
+    stream.set_nodelay(true).context("set TCP_NODELAY")?;
+    let name = ServerName::try_from("localhost").context("name the appliance")?;
+    place.tls.connect(name, stream).await.context("begin TLS")
+}
+
 impl Agent {
     async fn start(place: &Place, ticket: TicketToken) -> Result<Self> {
-        let socket = TcpSocket::new_v4().context("make a socket")?;
-        let own = SocketAddr::from((place.address, 0));
-        socket.bind(own).with_context(|| format!("bind to {own}"))?;
-        let stream = socket.connect(place.agents).await;
-        let stream = stream.context("connect to the agent listener")?;
-        stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let name = ServerName::try_from("localhost").context("name the appliance")?;
-        let stream = place.tls.connect(name, stream).await.context("begin TLS")?;
+        let stream = connect(place).await?;
         let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .ok()
             .and_then(|pair| Ed25519KeyPair::from_pkcs8(pair.as_ref()).ok());

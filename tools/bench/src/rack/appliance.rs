@@ -1,44 +1,61 @@
-//! The daemon's parts in this process, with power and GitHub's API played.
+//! The daemon's parts in this process, with power played, and GitHub's API
+//! played or asked.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control::{
-    Effect, Event, Inventory, Limits, Outcome, PoolPolicy, PowerReading, PoweredOn, WarmPolicy,
-};
+use control::{Effect, Event, Inventory, Limits, Outcome, PowerReading, PoweredOn};
 use messages::{BootId, EffectId, Generation, Mac, RunnerId, Secret, SledId};
 use musher::agents::{Agents, Wakers};
 use musher::boot_authority::Authority;
+use musher::config::{SWEEP_S, Tunnel, Way};
+use musher::dispatch::{DispatchConfig, Dispatcher};
 use musher::engine::{Clock, Dispatch, Engine, EngineConfig, report};
+use musher::github::{GithubClient, GithubConfig};
 use musher::http::{Shutdown, ShutdownHandle};
 use musher::keys::{Keys, ReceiptKey};
 use musher::netboot::{LeaseTable, MacAddress};
 use musher::store::Store;
+use musher::sweep::Places;
 use musher::vault::Vault;
+use musher::ways::{App, WaysConfig};
 use musher::webhook::{Hub, Webhook};
 use protocols::dhcp::AddressRange;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::SLEDS;
-use crate::deliveries::{LABELS, ORGANIZATION, SECRET};
-use crate::world::fleet;
-
-/// What jobs for the warm pool ask for.
-pub(crate) const WARM_LABELS: [&str; 2] = ["self-hosted", "warm"];
+use crate::deliveries::SECRET;
 
 /// A runner's job, by the runner's name.
 type Orders = Arc<Mutex<HashMap<String, u64>>>;
 
+/// What an appliance is given.
+pub(crate) struct Setting {
+    /// Each sled gets its card's address here.
+    pub(crate) inventory: Inventory,
+    /// GitHub, which is played where there is none.
+    pub(crate) github: Option<Github>,
+}
+
+/// How GitHub is asked, and how its deliveries come in.
+pub(crate) struct Github {
+    pub(crate) config: GithubConfig,
+    pub(crate) way: Way,
+}
+
 /// A running appliance.
 pub(crate) struct Appliance {
     runtime: Runtime,
+    sleds: usize,
+    /// Ends with it.
+    _ways: JoinSet<()>,
     engine: Engine,
     shutdown: ShutdownHandle,
     /// Where deliveries go.
@@ -59,6 +76,8 @@ pub(crate) struct Place {
     pub(crate) power: watch::Sender<bool>,
     /// For what its firmware asks, which is played.
     pub(crate) engine: Engine,
+    /// Where its runner gets its job, if not from nowhere.
+    pub(crate) hub: Option<Arc<fakehub::Hub>>,
 }
 
 impl Appliance {
@@ -66,48 +85,101 @@ impl Appliance {
     ///
     /// # Errors
     /// A listener, the disk or the keys refuse.
-    pub(crate) fn start(dir: &Path) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, setting: Setting) -> Result<Self> {
+        let Setting {
+            mut inventory,
+            github,
+        } = setting;
+        let sleds = inventory.sleds.len();
+        for (index, sled) in inventory.sleds.iter_mut().enumerate() {
+            sled.mac = mac(index);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("start the appliance's runtime")?;
+        let entered = runtime.enter();
         let keys = Keys::load(dir)?;
         let clock = Clock::start();
+        let store = Store::open(&dir.join("musher.redb"))?;
         let config = EngineConfig {
             appliance: keys.appliance,
             limits: Limits::default(),
             clock,
-            store: Store::open(&dir.join("musher.redb"))?,
+            store: store.clone(),
         };
         let (engine, mut waiting) = config.load()?;
         waiting.settle(Event::Started)?;
-        waiting.settle(Event::Inventory(inventory()))?;
+        let mut places = Places::default();
+        inventory.pools.iter().for_each(|pool| places.add(pool));
+        let pools = inventory.pools.clone();
+        waiting.settle(Event::Inventory(inventory))?;
         let (vault, wakers) = (Vault::default(), Wakers::default());
-        let power: Vec<_> = (0..SLEDS).map(|_| watch::Sender::new(false)).collect();
+        let power: Vec<_> = (0..sleds).map(|_| watch::Sender::new(false)).collect();
         let power = Arc::new(power);
         let hub = waiting
             .state()
             .hub_id("main")
             .context("the App has no number")?;
         let orders = Orders::default();
+        let receipts = Arc::new(keys.receipts);
+        let (shutdown, stopping) = Shutdown::new();
+        let mut ways = JoinSet::new();
+        let mut asked = None;
+        if let Some(Github { config, way }) = github {
+            let api_url = config.api_url.clone();
+            let client = GithubClient::start(config)?;
+            let dispatch = DispatchConfig {
+                engine: engine.clone(),
+                clock,
+                vault: vault.clone(),
+                wakers: wakers.clone(),
+                receipts: Arc::clone(&receipts),
+                hubs: [(hub, client.clone())].into(),
+                pools,
+                drivers: Vec::new(),
+                logs: PathBuf::from(dir),
+            };
+            asked = Some(dispatch.start());
+            let poll = Duration::from_secs(way.poll_s());
+            let sweep = Some(Duration::from_secs(SWEEP_S));
+            let config = WaysConfig {
+                tunnel: Tunnel { way, poll, sweep },
+                apps: vec![App {
+                    hub,
+                    secret: SECRET.to_vec().into(),
+                    api_url,
+                    client,
+                    places,
+                    installations: Arc::default(),
+                }],
+                runner_prefix: control::runner_prefix(keys.appliance),
+                state_dir: PathBuf::from(dir),
+                engine: engine.clone(),
+                store,
+                clock,
+            };
+            config.start(&mut ways, &stopping);
+        }
         let drivers = Drivers {
             engine: engine.clone(),
             clock,
             vault: vault.clone(),
             wakers: wakers.clone(),
-            receipts: Arc::new(keys.receipts),
+            receipts,
+            github: asked,
             power: Arc::clone(&power),
             orders: Arc::clone(&orders),
             runtime: runtime.handle().clone(),
         };
         waiting.run(drivers).context("start the engine")?;
         let leases = LeaseTable::new(
-            AddressRange::new(address(0), address(SLEDS - 1))?,
+            AddressRange::new(address(0), address(sleds - 1))?,
             &[],
             3_600,
         );
-        for index in 0..SLEDS {
+        for index in 0..sleds {
             let card = MacAddress::new(mac(index).0);
             leases.restore(card, address(index), Duration::from_secs(3_600));
         }
@@ -119,7 +191,6 @@ impl Appliance {
         };
         let (webhook_listener, webhook) = runtime.block_on(listen("deliveries"))?;
         let (agent_listener, agents) = runtime.block_on(listen("agents"))?;
-        let (shutdown, stopping) = Shutdown::new();
         let hub = Hub {
             id: hub,
             name: "main".to_owned(),
@@ -140,8 +211,11 @@ impl Appliance {
             log_limit: 1 << 20,
         });
         runtime.spawn(listener.run(agent_listener, stopping));
+        drop(entered);
         Ok(Self {
             runtime,
+            sleds,
+            _ways: ways,
             engine,
             shutdown,
             webhook,
@@ -161,6 +235,7 @@ impl Appliance {
             tls: self.tls.clone(),
             power: self.power[index].clone(),
             engine: self.engine.clone(),
+            hub: None,
         }
     }
 
@@ -174,7 +249,27 @@ impl Appliance {
                 let ready = |boot: &control::Boot| boot.stage == control::BootStage::Ready;
                 state.boots().filter(|(_, boot)| ready(boot)).count()
             });
-            if ready.await? == SLEDS {
+            if ready.await? == self.sleds {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until no boot is under way and nothing is left to be done.
+    ///
+    /// # Errors
+    /// The engine stopped.
+    pub(crate) async fn at_rest(&self) -> Result<()> {
+        loop {
+            let rests = self.engine.query(|state, _| {
+                let ended = |boot: &control::Boot| boot.stage == control::BootStage::Ended;
+                let over = |job: &control::Job| job.state == control::JobState::Completed;
+                state.boots().all(|(_, boot)| ended(boot))
+                    && state.jobs().all(|(_, job)| over(job))
+                    && state.due_effects(messages::Millis(u64::MAX)).count() == 0
+            });
+            if rests.await? {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -206,31 +301,6 @@ impl Appliance {
         self.engine.stop();
         self.runtime.shutdown_timeout(Duration::from_secs(5));
     }
-}
-
-/// The warm pool, and one for jobs that others run.
-fn inventory() -> Inventory {
-    let mut inventory = fleet::one_pool(ORGANIZATION, &WARM_LABELS, SLEDS);
-    for (index, sled) in inventory.sleds.iter_mut().enumerate() {
-        sled.mac = mac(index);
-    }
-    let mut others = inventory.pools.clone();
-    for pool in &mut others {
-        pool.name = "others".to_owned();
-        pool.labels = LABELS.map(str::to_owned).to_vec();
-    }
-    for pool in &mut inventory.pools {
-        let count = u32::try_from(SLEDS).unwrap_or(u32::MAX);
-        pool.policy = PoolPolicy {
-            warm: WarmPolicy {
-                count,
-                ..WarmPolicy::default()
-            },
-            ..PoolPolicy::default()
-        };
-    }
-    inventory.pools.extend(others);
-    inventory
 }
 
 fn mac(index: usize) -> Mac {
@@ -272,6 +342,8 @@ struct Drivers {
     vault: Vault,
     wakers: Wakers,
     receipts: Arc<ReceiptKey>,
+    /// Asks GitHub, where that is not played.
+    github: Option<Dispatcher>,
     power: Arc<Vec<watch::Sender<bool>>>,
     orders: Orders,
     runtime: Handle,
@@ -301,6 +373,9 @@ impl Drivers {
 
 impl Dispatch for Drivers {
     fn begin(&self, id: EffectId, effect: &Effect) {
+        if let (Some(github), None) = (&self.github, effect.sled()) {
+            return github.begin(id, effect);
+        }
         let outcome = match effect {
             Effect::PowerOn { sled, .. } | Effect::PowerOnByHand { sled, .. } => {
                 let edge = self
