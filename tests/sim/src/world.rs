@@ -232,6 +232,9 @@ pub(crate) struct World {
     pub(crate) starving: BTreeMap<messages::PoolId, u64>,
     pub(crate) attended: bool,
     pub(crate) expires: bool,
+    /// The appliance may list its runners at GitHub. Where it may not, it has
+    /// to think of each of them by itself.
+    pub(crate) lists: bool,
     pub(crate) turn_due: bool,
     pub(crate) wake_at: Option<u64>,
     /// No commit succeeds before this time.
@@ -305,6 +308,7 @@ impl World {
             starving: BTreeMap::new(),
             attended: plan.attended,
             expires,
+            lists: Random::of(seed, 6).chance(500),
             turn_due: false,
             wake_at: None,
             disk_full_until: 0,

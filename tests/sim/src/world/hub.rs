@@ -65,7 +65,7 @@ impl World {
     pub(super) fn list_runners(&mut self) {
         let minutes = self.now / MINUTE;
         let down = self.github.is_down(self.now) || self.engine.state.is_none();
-        if down || !minutes.is_multiple_of(LIST_EVERY) {
+        if down || !self.lists || !minutes.is_multiple_of(LIST_EVERY) {
             return;
         }
         // GitHub notices late that a runner is gone.

@@ -85,6 +85,7 @@ impl World {
         world.shape.faults = world.faults.active();
         world.inventory = inventory::for_everybody(&world.machines);
         world.expires = true;
+        world.lists = true;
         world.attended = false;
         // Until everything that was pushed is over.
         world.calm_at = u64::MAX;
