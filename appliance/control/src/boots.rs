@@ -455,14 +455,8 @@ pub(crate) fn quarantine(
         since: now,
         reason: reason.clone(),
     });
-    let sled = Some(sled.name.as_ref().into());
-    fx.audit.push(crate::Audit {
-        name: "audit.sled.quarantine",
-        sled,
-        boot: None,
-        job: None,
-        detail: reason,
-    });
+    drop(sled);
+    state.audit_sled(fx, "audit.sled.quarantine", id, reason);
 }
 
 /// GitHub says the boot's job is over: its runner has a little time to end.

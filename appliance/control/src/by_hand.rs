@@ -125,14 +125,8 @@ fn turn_on(state: &mut State, id: SledId, due: Millis) {
     withdraw(state, id, |effect| {
         matches!(effect, Effect::PowerOff { .. })
     });
-    push(
-        state,
-        due,
-        Effect::PowerOnByHand {
-            sled: id,
-            generation,
-        },
-    );
+    let sled = id;
+    state.push_once(due, Effect::PowerOnByHand { sled, generation });
 }
 
 fn turn_off(state: &mut State, now: Millis, id: SledId) {
@@ -148,29 +142,13 @@ fn turn_off(state: &mut State, now: Millis, id: SledId) {
     withdraw(state, id, |effect| {
         matches!(effect, Effect::PowerOnByHand { .. })
     });
-    push(
-        state,
-        now,
-        Effect::PowerOff {
-            sled: id,
-            generation,
-        },
-    );
+    let sled = id;
+    state.push_once(now, Effect::PowerOff { sled, generation });
     state.checks.insert(id, now.after(state.limits.off_poll_ms));
 }
 
 fn withdraw(state: &mut State, id: SledId, unwanted: impl Fn(&Effect) -> bool) {
     state.withdraw_effects(Subject::Sled(id), unwanted);
-}
-
-fn push(state: &mut State, due: Millis, effect: Effect) {
-    let subject = Subject::of(&effect);
-    let listed = state
-        .effects_about(subject)
-        .any(|(_, pending)| pending.effect == effect);
-    if !listed {
-        state.push_effect(due, effect);
-    }
 }
 
 /// Ends the boot that owns the sled.
@@ -239,14 +217,8 @@ pub(crate) fn failed(
         return;
     };
     sled.power_problem = Some(failure.message.clone());
-    let name = sled.name.to_string();
     drop(sled);
     state.checks.insert(id, now);
-    fx.audit.push(Audit {
-        name: "audit.sled.power_by_hand",
-        sled: Some(name),
-        boot: None,
-        job: None,
-        detail: format!("on failed: {}", failure.message),
-    });
+    let detail = format!("on failed: {}", failure.message);
+    state.audit_sled(fx, "audit.sled.power_by_hand", id, detail);
 }

@@ -13,8 +13,7 @@ use alloc::{
 use messages::{Generation, Millis, SledId};
 
 use crate::{
-    Audit, BmcFacts, Drift, Effects, PowerFailure, boots, placement::Hindrance, rows::Power,
-    state::State,
+    BmcFacts, Drift, Effects, PowerFailure, boots, placement::Hindrance, rows::Power, state::State,
 };
 
 /// Settings are read at least this often while nothing runs, in milliseconds.
@@ -92,13 +91,8 @@ fn compare(state: &mut State, now: Millis, id: SledId, facts: BmcFacts, fx: &mut
     let Some(adopted) = state.facts.get(id) else {
         let count = facts.iter().count();
         state.facts.insert(id, facts);
-        audit(
-            state,
-            id,
-            "audit.sled.bmc_adopted",
-            format!("{count} settings"),
-            fx,
-        );
+        let detail = format!("{count} settings");
+        state.audit_sled(fx, "audit.sled.bmc_adopted", id, detail);
         return;
     };
     let drift = adopted.drift(&facts);
@@ -120,7 +114,7 @@ fn compare(state: &mut State, now: Millis, id: SledId, facts: BmcFacts, fx: &mut
 /// What is read next is adopted, whatever it is.
 pub(crate) fn readopt(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
     state.facts.remove(id);
-    audit(state, id, "audit.sled.readopt", String::new(), fx);
+    state.audit_sled(fx, "audit.sled.readopt", id, String::new());
     ask(state, now, id, fx);
 }
 
@@ -128,14 +122,4 @@ pub(crate) fn readopt(state: &mut State, now: Millis, id: SledId, fx: &mut Effec
 pub(crate) fn hindrance(state: &State, id: SledId) -> Option<Hindrance> {
     let unread = state.unread.contains(&id) && state.facts.get(id).is_some();
     unread.then_some(Hindrance::Unread)
-}
-
-fn audit(state: &State, id: SledId, name: &'static str, detail: String, fx: &mut Effects) {
-    fx.audit.push(Audit {
-        name,
-        sled: state.sled_name(id).map(ToString::to_string),
-        boot: None,
-        job: None,
-        detail,
-    });
 }

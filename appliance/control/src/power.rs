@@ -141,14 +141,8 @@ fn forget_power(state: &mut State, now: Millis, id: SledId, why: &str, fx: &mut 
         since: now,
         reason: why.to_string(),
     };
-    let sled = Some(sled.name.to_string());
-    fx.audit.push(crate::Audit {
-        name: "audit.sled.power_unknown",
-        sled,
-        boot: None,
-        job: None,
-        detail: why.to_string(),
-    });
+    drop(sled);
+    state.audit_sled(fx, "audit.sled.power_unknown", id, why.to_string());
 }
 
 /// Withholds a sled whose power contradicts itself: off could not be proved.
@@ -327,12 +321,7 @@ pub(crate) fn cut(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.power_cut = true;
     }
-    let pending = state
-        .effects_about(Subject::Sled(sled))
-        .any(|(_, pending)| pending.effect == Effect::PowerOff { sled, generation });
-    if !pending {
-        state.push_effect(now, Effect::PowerOff { sled, generation });
-    }
+    state.push_once(now, Effect::PowerOff { sled, generation });
     state
         .checks
         .insert(sled, now.after(state.limits.off_poll_ms));

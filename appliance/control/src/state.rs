@@ -436,6 +436,16 @@ impl State {
         id
     }
 
+    /// The same, unless that very effect is in the outbox already.
+    pub(crate) fn push_once(&mut self, due: Millis, effect: Effect) {
+        let listed = self
+            .effects_about(Subject::of(&effect))
+            .any(|(_, pending)| pending.effect == effect);
+        if !listed {
+            self.push_effect(due, effect);
+        }
+    }
+
     /// Effects about one subject, oldest first.
     pub(crate) fn effects_about(
         &self,
@@ -540,6 +550,23 @@ impl State {
             sled,
             boot,
             job,
+            detail,
+        });
+    }
+
+    /// Records `name` in the audit log, about a sled without its boot.
+    pub(crate) fn audit_sled(
+        &self,
+        fx: &mut Effects,
+        name: &'static str,
+        id: SledId,
+        detail: String,
+    ) {
+        fx.audit.push(crate::Audit {
+            name,
+            sled: self.sled_name(id).map(Into::into),
+            boot: None,
+            job: None,
             detail,
         });
     }

@@ -4,7 +4,7 @@
 mod bench;
 
 use bench::Bench;
-use messages::{HubId, Millis, RunnerId};
+use messages::{BootId, HubId, Millis, RunnerId};
 use musher_control::{
     BootStage, Effect, Event, InventoryError, Lever, ListedRunner, Outcome, PowerAction,
     PowerReading, PoweredOn, Reply, Scope,
@@ -104,6 +104,11 @@ fn a_runner_is_cut_only_when_a_person_insists() {
     assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 1 });
 }
 
+fn runner_of(bench: &Bench, boot: BootId) -> String {
+    let row = bench.state.boot(boot).and_then(|row| row.runner.clone());
+    row.expect("it has a runner").name
+}
+
 /// Ids of the runners that a listing has deleted.
 fn orphans(bench: &mut Bench, listed: &[(u64, &str, bool, bool)]) -> Vec<u64> {
     let runner = |(id, name, online, busy): &(u64, &str, bool, bool)| ListedRunner {
@@ -129,12 +134,7 @@ fn orphans(bench: &mut Bench, listed: &[(u64, &str, bool, bool)]) -> Vec<u64> {
 fn runners_that_nobody_needs_are_deleted() {
     let mut bench = Bench::new();
     let boot = bench.walk(&BootStage::Running);
-    let name = bench
-        .state
-        .boot(boot)
-        .and_then(|row| row.runner.clone())
-        .expect("it has a runner")
-        .name;
+    let name = runner_of(&bench, boot);
     let earlier = format!("{}9", name.strip_suffix('1').expect("the first try"));
     let other = name.replace("01010101", "02020202");
     let later = name.replace("-1-1", "-900-1");
@@ -170,12 +170,7 @@ fn runners_that_nobody_needs_are_deleted() {
 fn a_runner_whose_sled_was_proved_off_is_deleted_though_it_seems_online() {
     let mut bench = Bench::new();
     let boot = bench.walk(&BootStage::Running);
-    let name = bench
-        .state
-        .boot(boot)
-        .and_then(|row| row.runner.clone())
-        .expect("it has a runner")
-        .name;
+    let name = runner_of(&bench, boot);
     assert_eq!(act(&mut bench, PowerAction::Off, true), Ok(()));
     let listed = [(5, name.as_str(), true, false)];
     // Its deletion is under way: nothing is added.
