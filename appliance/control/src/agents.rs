@@ -14,7 +14,7 @@ use messages::{
 };
 
 use crate::{
-    AgentReply, Effects,
+    AgentReply, Effects, acceptance,
     boots::{self, Off},
     holds, outage,
     rows::BootStage,
@@ -259,6 +259,7 @@ fn accepted(
                 boot.times.running = Some(now);
             }
             state.began.insert(id, now);
+            acceptance::runner_listens(state, now, id);
             state.audit(fx, "audit.boot.running", Some(id), name.to_string());
             Instruction::Continue
         }

@@ -13,7 +13,7 @@ use alloc::{format, string::String, vec::Vec};
 use messages::{BootId, JobId, Millis, Outcome, PoolId, SledId, TicketToken};
 
 use crate::{
-    Effect, Effects, StageTimes, by_hand, drift, energy, holds,
+    Effect, Effects, StageTimes, acceptance, by_hand, drift, energy, holds,
     index::outbox::Subject,
     jobs, outage, power, receipts, reruns, retention,
     rows::{Boot, BootStage, Power, Timeline, Withheld},
@@ -33,7 +33,7 @@ pub(crate) enum Off {
     Cut,
 }
 
-/// Grants a sled to a pool's demand.
+/// Grants a sled to a pool's demand, or lets it prove itself.
 pub(crate) fn claim(
     state: &mut State,
     now: Millis,
@@ -41,19 +41,16 @@ pub(crate) fn claim(
     pool_id: PoolId,
     for_job: Option<JobId>,
     fx: &mut Effects,
-) {
-    let Some(pool) = state.pools.get(pool_id) else {
-        return;
-    };
+) -> Option<BootId> {
+    let pool = state.pools.get(pool_id)?;
     let image = pool.image.clone();
     let id = state.meta().next_boot;
-    let Some(mut sled) = state.sleds.get_mut(sled_id) else {
-        return;
-    };
+    let mut sled = state.sleds.get_mut(sled_id)?;
     sled.generation.0 += 1;
     sled.power = Power::Claimed { boot: id };
     sled.last_boot = Some(id);
     let (generation, circuit) = (sled.generation, sled.circuit);
+    let accepts = sled.owes_acceptance;
     drop(sled);
     state.count(|meta| meta.next_boot = BootId(id.0 + 1));
     if let Some(circuit) = circuit {
@@ -89,6 +86,7 @@ pub(crate) fn claim(
         energy: None,
         repository: None,
         circuit,
+        accepts,
     };
     state.boots.insert(id, boot);
     enter(state, now, id, BootStage::PoweringOn);
@@ -110,6 +108,7 @@ pub(crate) fn claim(
         Some(id),
         format!("generation {generation}"),
     );
+    Some(id)
 }
 
 /// Moves a boot to its next stage and arms that stage's deadline.
@@ -129,7 +128,7 @@ pub(crate) fn stage_ms(state: &State, now: Millis, id: BootId, stage: &BootStage
         BootStage::Netbooting => learned(state, id, |times| &times.netboot, limits.netboot_ms),
         BootStage::Wiping => learned(state, id, |times| &times.wipe, limits.wipe_ms),
         BootStage::Ready => match state.boots.get(id) {
-            Some(boot) if boot.for_job.is_none() => warm_ms(state, boot),
+            Some(boot) if boot.is_spare() => warm_ms(state, boot),
             _ => limits.ready_ms,
         },
         BootStage::Ordered => limits.accept_ms,
@@ -264,7 +263,7 @@ pub(crate) fn deadline_missed(state: &mut State, now: Millis, id: BootId, fx: &m
         ),
         BootStage::Netbooting => fail(state, now, id, netboot_evidence(state, id), Off::Cut, fx),
         BootStage::Wiping => fail(state, now, id, "the wipe did not end in time", Off::Cut, fx),
-        BootStage::Ready if boot.for_job.is_none() => {
+        BootStage::Ready if boot.is_spare() => {
             call_off(state, now, id, "it was warm for too long", fx);
         }
         BootStage::Ready => call_off(state, now, id, "no runner could be registered in time", fx),
@@ -425,6 +424,7 @@ pub(crate) fn begin_power_off(
         boot.outcome = Some(outcome);
         boot.repository = None;
         boot.circuit = None;
+        boot.accepts = false;
     }
     enter(state, now, id, BootStage::PoweringOff { cuts: 0 });
     state
@@ -516,6 +516,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     drift::ask(state, now, sled_id, fx);
     receipts::make(state, now, id, fx);
     jobs::boot_ended(state, now, id);
+    acceptance::judge(state, now, sled_id, fx);
     forget_ended(state, now);
     state.forget_retired();
     state.audit(fx, "audit.sled.off", Some(id), String::from("proved off"));

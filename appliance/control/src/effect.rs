@@ -10,7 +10,8 @@ use sha2::Digest as _;
 
 use crate::{AgentReply, BootAnswer, DeliveryResult, InventoryError, JobReport, Labels, Scope};
 
-/// Something to do. Every one but [`Effect::Mint`] may be done twice.
+/// Something to do. Every one but [`Effect::Mint`] and
+/// [`Effect::DispatchWorkflow`] may be done twice.
 /// Stored in the outbox: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
@@ -86,6 +87,22 @@ pub enum Effect {
         /// Of which claim.
         generation: Generation,
     },
+    /// Have GitHub start the workflow by which the sled of this boot proves
+    /// itself.
+    DispatchWorkflow {
+        /// App.
+        hub: HubId,
+        /// The boot whose runner waits for it.
+        boot: BootId,
+        /// `owner/name`.
+        repository: String,
+        /// The workflow's id or file name.
+        workflow: String,
+        /// Branch or tag.
+        reference: String,
+        /// Inputs of the workflow.
+        inputs: Vec<(String, String)>,
+    },
 }
 
 impl Effect {
@@ -101,6 +118,7 @@ impl Effect {
             Self::SignReceipt { .. } => "sign-receipt",
             Self::RerunJob { .. } => "rerun-job",
             Self::PowerOnByHand { .. } => "power-on-by-hand",
+            Self::DispatchWorkflow { .. } => "dispatch-workflow",
         }
     }
 
@@ -115,7 +133,8 @@ impl Effect {
             | Self::DeleteRunner { .. }
             | Self::LookUpJob { .. }
             | Self::SignReceipt { .. }
-            | Self::RerunJob { .. } => None,
+            | Self::RerunJob { .. }
+            | Self::DispatchWorkflow { .. } => None,
         }
     }
 }
@@ -172,8 +191,8 @@ pub enum Outcome {
     PoweredOn(Result<PoweredOn, PowerFailure>),
     /// [`Effect::PowerOff`]: accepted, not yet proved.
     PoweredOff(Result<(), PowerFailure>),
-    /// [`Effect::Mint`].
-    Minted(Result<RunnerId, GithubFailure>),
+    /// [`Effect::Mint`]. A runner that registers itself has no id yet.
+    Minted(Result<Option<RunnerId>, GithubFailure>),
     /// [`Effect::DeleteRunner`]: whether it is gone; `false` when it is busy.
     Deleted(Result<bool, GithubFailure>),
     /// [`Effect::LookUpJob`].
@@ -182,6 +201,8 @@ pub enum Outcome {
     Signed(SignatureBytes),
     /// [`Effect::RerunJob`]. GitHub refuses until the workflow run has ended.
     Rerun(Result<(), GithubFailure>),
+    /// [`Effect::DispatchWorkflow`].
+    Dispatched(Result<(), GithubFailure>),
     /// The driver refused an effect of an older claim.
     Stale,
 }

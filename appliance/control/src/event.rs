@@ -154,6 +154,8 @@ pub struct JobReport {
     pub public: bool,
     /// The runner it runs on.
     pub runner: Option<(RunnerId, Box<str>)>,
+    /// Its page at GitHub, when told.
+    pub page: Option<Box<str>>,
     /// GitHub's conclusion.
     pub conclusion: Option<Box<str>>,
     /// From its start to its end by GitHub's clock, in milliseconds, once it

@@ -7,7 +7,7 @@ use messages::{HubId, JobId, Millis};
 use serde::Serialize;
 
 use crate::{
-    boots,
+    acceptance, boots,
     placement::Hindrance,
     rows::{Boot, Job, JobState},
     schedule,
@@ -76,15 +76,29 @@ fn explain(state: &State, now: Millis, id: JobId, job: &Job) -> Explanation {
     let mut said = match (job.state, pool) {
         (JobState::Completed, _) => plain(id.number, "ended", String::from("it has ended")),
         (JobState::InProgress, _) => plain(id.number, "running", running(job)),
-        (JobState::Queued, None) => plain(
-            id.number,
-            "no-pool-fits",
-            String::from("no pool fits it any more since the inventory changed"),
-        ),
+        (JobState::Queued, None) => {
+            let (reason, text) = without_pool(state, id);
+            plain(id.number, reason, text)
+        }
         (JobState::Queued, Some(_)) => waiting(state, now, id, job),
     };
     said.pool = pool.map(|pool| pool.name.clone());
     said
+}
+
+/// Why a job that waits has no pool.
+pub(crate) fn without_pool(state: &State, id: JobId) -> (&'static str, String) {
+    let proved = acceptance::sled_of_job(state, id).and_then(|sled| state.sled_name(sled));
+    match proved {
+        Some(sled) => (
+            "acceptance",
+            format!("sled {sled} proves itself by it, and takes it as soon as its runner listens"),
+        ),
+        None => (
+            "no-pool-fits",
+            String::from("no pool fits it any more since the inventory changed"),
+        ),
+    }
 }
 
 fn running(job: &Job) -> String {

@@ -5,9 +5,9 @@ use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
 use core::fmt::Debug;
 
 use crate::{
-    Boot, BootImage, BootStage, Circuit, Conclusion, Duty, Effect, Hub, Job, JobState, Labels,
-    MintScope, Pending, Pool, PoolPolicy, Power, Runner, Scope, Sled, StageTimes, Timeline,
-    WarmPolicy, WarmWindow, Withheld,
+    Acceptance, AcceptanceSpec, Boot, BootImage, BootStage, Circuit, Conclusion, Duty, Effect, Hub,
+    Job, JobState, Labels, MintScope, Pending, Pool, PoolPolicy, Power, Runner, Scope, Sled,
+    StageTimes, Timeline, WarmPolicy, WarmWindow, Withheld,
     persist::Row,
     rows::{Meta, first, second},
     state::MetaRow,
@@ -107,6 +107,7 @@ fn boot(stage: BootStage) -> Boot {
         energy: None,
         repository: None,
         circuit: None,
+        accepts: false,
     }
 }
 
@@ -276,7 +277,17 @@ fn inventory_rows() {
         public: vec!["octo/open".to_string()],
         ..Pool::from(second_pool())
     };
-    check("pool-3", &pool);
+    reads("pool-3", &pool);
+    let asking = Pool {
+        acceptance: Some(AcceptanceSpec {
+            repository: "octo/infra".to_string(),
+            workflow: "accept.yml".to_string(),
+            reference: "main".to_string(),
+            inputs: vec![("runner".to_string(), "{{label}}".to_string())],
+        }),
+        ..pool
+    };
+    check("pool-4", &asking);
     for (name, power) in powers() {
         let name = alloc::format!("sled-2-{name}");
         let sled = Sled {
@@ -358,6 +369,22 @@ fn work_rows() {
     let mut facts = crate::BmcFacts::default();
     facts.note("user.02", "admin");
     check("facts", &facts);
+    let owed = Acceptance {
+        pool: PoolId(3),
+        since: Millis(4),
+        nonce: [5; 16],
+        tries: 6,
+        not_before: Millis(7),
+        problem: Some("why".to_string()),
+        boot: Some(BootId(8)),
+        job: Some(JobId {
+            hub: HubId(1),
+            number: 77,
+        }),
+        page: Some("https://github.com/octo/infra".into()),
+        judged: Some(true),
+    };
+    check("acceptance", &owed);
     check("delivery", &());
 }
 
@@ -404,6 +431,14 @@ fn outbox_rows() {
         Effect::PowerOnByHand {
             sled: SledId(2),
             generation: Generation(7),
+        },
+        Effect::DispatchWorkflow {
+            hub,
+            boot,
+            repository: "octo/infra".to_string(),
+            workflow: "accept.yml".to_string(),
+            reference: "main".to_string(),
+            inputs: vec![("runner".to_string(), "label".to_string())],
         },
     ];
     for effect in effects {

@@ -10,7 +10,7 @@ use alloc::{
 use messages::{Assurance, BootId, CircuitId, HubId, Mac, Millis, PoolId, SledId};
 
 use crate::{
-    Duty, Effects, Labels, MintScope, PoolPolicy, StageTimes, drift,
+    AcceptanceSpec, Duty, Effects, Labels, MintScope, PoolPolicy, StageTimes, acceptance, drift,
     effect::Reply,
     jobs,
     rows::{Boot, BootImage, Circuit, Hub, Pool, Power, Scope, Sled},
@@ -43,6 +43,8 @@ pub struct PoolSpec {
     pub group: Option<String>,
     /// Public repositories (`owner/name`) that it serves all the same.
     pub public: Vec<String>,
+    /// What its sleds prove themselves by before they serve.
+    pub acceptance: Option<AcceptanceSpec>,
 }
 
 /// A sled as the operator wrote it.
@@ -197,6 +199,9 @@ pub enum InventoryError {
     /// There is no claim to cancel.
     #[error("sled \"{0}\" has no boot on its way: there is nothing to cancel")]
     NoClaim(String),
+    /// Nothing is owed under that name.
+    #[error("no sled owes an acceptance run under \"{0}\": `musher sleds` tells which do")]
+    NoAcceptance(String),
     /// A command names a sled that is not there.
     #[error("there is no sled \"{0}\": `musher sleds` lists them")]
     NoSuchSled(String),
@@ -339,12 +344,33 @@ impl PoolSpec {
                 ),
             });
         } else {
-            return Ok(());
+            return self.check_acceptance();
         };
         Err(InventoryError::Policy {
             pool: self.name.clone(),
             problem: problem.to_string(),
         })
+    }
+
+    fn check_acceptance(&self) -> Result<(), InventoryError> {
+        let Some(spec) = &self.acceptance else {
+            return Ok(());
+        };
+        let uncovered = || {
+            (!self.scope.covers(&spec.repository)).then(|| {
+                format!(
+                    "acceptance.repository is {}, which its scope {} does not cover: its workflow could not reach the pool's runners",
+                    spec.repository, self.scope
+                )
+            })
+        };
+        match spec.problem().or_else(uncovered) {
+            None => Ok(()),
+            Some(problem) => Err(InventoryError::Policy {
+                pool: self.name.clone(),
+                problem,
+            }),
+        }
     }
 }
 
@@ -376,6 +402,7 @@ pub(crate) fn apply(state: &mut State, now: Millis, inventory: &Inventory, fx: &
         apply_pools(state, inventory);
         apply_circuits(state, inventory);
         apply_sleds(state, now, inventory, fx);
+        acceptance::inventory_changed(state, now, fx);
         state.forget_retired();
         state.matches.clear();
         jobs::rematch(state, now);
@@ -452,6 +479,7 @@ fn apply_pools(state: &mut State, inventory: &Inventory) {
             paused: known.and_then(|(_, pool)| pool.paused.clone()),
             group: spec.group.clone(),
             public: spec.public.iter().map(|name| name.to_lowercase()).collect(),
+            acceptance: spec.acceptance.clone(),
         };
         match known.map(|(id, pool)| (id, *pool == wanted)) {
             Some((_, true)) => {}
@@ -543,6 +571,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut E
                         && sled.circuit == circuit
                         && sled.watts == spec.watts
                 });
+                let other_card = state.sleds.get(id).is_some_and(|sled| sled.mac != spec.mac);
                 if !unchanged && let Some(mut sled) = state.sleds.get_mut(id) {
                     sled.mac = spec.mac;
                     sled.pools = pools.into();
@@ -550,6 +579,9 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut E
                     sled.watts = spec.watts;
                 }
                 rewire(state, id, circuit);
+                if other_card {
+                    acceptance::owe(state, now, id, fx);
+                }
             }
             None => {
                 let id = SledId(state.count(|meta| {
@@ -559,6 +591,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut E
                 state.sleds.insert(id, new_sled(spec, pools, circuit, now));
                 state.checks.insert(id, now);
                 drift::ask(state, now, id, fx);
+                acceptance::owe(state, now, id, fx);
             }
         }
     }
@@ -597,5 +630,6 @@ fn new_sled(spec: &SledSpec, pools: Vec<PoolId>, circuit: Option<CircuitId>, now
         duty: Duty::InService,
         hold_until: None,
         times: StageTimes::default(),
+        owes_acceptance: false,
     }
 }

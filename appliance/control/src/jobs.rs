@@ -6,11 +6,12 @@ use core::cmp::Reverse;
 use messages::{BootId, HubId, JobId, Millis, PoolId};
 
 use crate::{
-    DeliveryResult, Effect, Effects, JobAction, JobReport, Labels, Source, boots, explain,
+    DeliveryResult, Effect, Effects, JobAction, JobReport, Labels, Source, acceptance, boots,
+    explain,
     index::{jobs::PoolQueue, outbox::Subject},
-    outage, reruns, retention,
+    orphans, outage, reruns, retention,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Pending, Pool, Runner},
-    schedule,
+    runners, schedule,
     state::State,
 };
 
@@ -35,12 +36,14 @@ pub(crate) fn report(
             None => known_match(state, hub, &report.repository, &report.labels),
             group => match_pool(state, hub, &report.repository, &report.labels, group),
         };
-        if pool.is_none() && runs_here.is_none() {
+        let behest = acceptance::pool_of(state, hub, report);
+        if pool.is_none() && behest.is_none() && runs_here.is_none() {
             audit_no_pool(state, hub, report, fx);
             return DeliveryResult::Ignored;
         }
-        if runs_here.is_none() && is_stranger(state, pool, report) {
-            audit_stranger(state, id, pool, report, fx);
+        let asked_by = pool.or(behest);
+        if runs_here.is_none() && is_stranger(state, asked_by, report) {
+            audit_stranger(state, id, asked_by, report, fx);
             return DeliveryResult::Ignored;
         }
         if report.action == JobAction::Queued && state.jobs.index().queued >= state.limits.queue {
@@ -49,7 +52,9 @@ pub(crate) fn report(
         reruns::superseded(state, hub, report);
         insert(state, now, id, report, pool);
     }
+    acceptance::job_reported(state, hub, report);
     if let Some(boot) = runs_here {
+        runners::learn_id(state, boot, report);
         bind(state, now, id, boot);
         outage::got_through(state, u32::MAX, fx);
     }
@@ -164,6 +169,7 @@ pub(crate) fn finish(
     if let Some(boot) = boot {
         boots::job_completed(state, now, boot, fx);
     }
+    acceptance::job_ended(state, now, id, fx);
     forget_ended(state, now);
 }
 
@@ -183,8 +189,7 @@ pub(crate) fn forget_ended(state: &mut State, now: Millis) {
     }
 }
 
-/// The boot whose runner GitHub names. Only the id binds, because names can be
-/// null; but ids are unique within one scope only, so the App, the scope and
+/// The boot whose runner GitHub names. The id binds, because names can be null; but ids are unique within one scope only, so the App, the scope and
 /// the name (where one is told) must not contradict it.
 fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootId> {
     let (runner_id, name) = report.runner.as_ref()?;
@@ -194,11 +199,28 @@ fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootI
             && runner.scope.covers(&report.repository)
             && (name.is_empty() || runner.name.as_str() == name.as_ref())
     };
-    state.boots.index().of_runner(*runner_id).find(|id| {
-        let boot = state.boots.get(*id);
-        let runner = boot.and_then(|boot| boot.runner.as_ref());
-        runner.is_some_and(fits)
-    })
+    let mut by_id = state.boots.index().of_runner(*runner_id);
+    by_id
+        .find(|id| {
+            let boot = state.boots.get(*id);
+            let runner = boot.and_then(|boot| boot.runner.as_ref());
+            runner.is_some_and(fits)
+        })
+        .or_else(|| boot_of_unnumbered(state, hub, report))
+}
+
+/// The boot whose runner registered itself, so that GitHub told us no id.
+fn boot_of_unnumbered(state: &State, hub: HubId, report: &JobReport) -> Option<BootId> {
+    let (_, name) = report.runner.as_ref()?;
+    let id = orphans::boot_of(state.appliance, name)?;
+    let boot = state.boots.get(id)?;
+    let runner = boot.runner.as_ref()?;
+    let fits = boot.stage == BootStage::Running
+        && runner.id.is_none()
+        && runner.hub == hub
+        && runner.scope.covers(&report.repository)
+        && runner.name.as_str() == name.as_ref();
+    fits.then_some(id)
 }
 
 /// GitHub gave this job to this boot's runner, whichever job it was started for.

@@ -9,8 +9,8 @@ use messages::{BootId, Millis, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Duty, Effects, InventoryError, PowerAction, boots, by_hand, drift, holds, power,
-    retention,
+    Audit, Duty, Effects, InventoryError, PowerAction, acceptance, boots, by_hand, drift, holds,
+    power, retention,
     rows::{BootStage, Power, Withheld},
     state::State,
 };
@@ -82,6 +82,13 @@ pub enum Lever {
         /// The sled.
         sled: String,
     },
+    /// Judges by hand what a sled owes before it is in service.
+    Accept {
+        /// The sled, or the nonce of its present try.
+        acceptance: String,
+        /// Into service, or withheld.
+        passed: bool,
+    },
     /// Lets a pool start nothing; what runs goes on.
     PausePool {
         /// The pool.
@@ -139,8 +146,13 @@ pub(crate) fn pull(
         }
         Lever::Resume { sled } => {
             let id = find_sled(state, sled)?;
+            let was = state.sleds.get(id).map(|sled| sled.duty.clone());
             set_duty(state, id, Duty::InService, fx);
             state.checks.insert(id, now);
+            // People worked on it.
+            if matches!(was, Some(Duty::Maintenance { .. })) {
+                acceptance::owe(state, now, id, fx);
+            }
         }
         Lever::CancelClaim { sled } => cancel_claim(state, now, sled, fx)?,
         Lever::Readopt { sled } => {
@@ -167,6 +179,9 @@ pub(crate) fn pull(
             let id = find_sled(state, sled)?;
             holds::ask_for(state, now, id, None, fx);
             audit(fx, "audit.sled.unhold", Some(sled), String::new());
+        }
+        Lever::Accept { acceptance, passed } => {
+            acceptance::accept(state, now, acceptance, *passed, fx)?;
         }
         Lever::PausePool { pool, reason } => {
             let reason = plain(reason);
@@ -209,6 +224,7 @@ fn release(state: &mut State, now: Millis, id: SledId, name: &str, fx: &mut Effe
     power::try_off_again(state, now, id, fx);
     // What it was withheld for may not be put right.
     drift::ask(state, now, id, fx);
+    acceptance::owe(state, now, id, fx);
     state.checks.insert(id, now);
 }
 
@@ -238,7 +254,7 @@ fn unstarted(state: &State, id: SledId) -> Option<BootId> {
         return None;
     };
     let boot = state.boots.get(id)?;
-    (boot.is_supply() && boot.stage != BootStage::Running).then_some(id)
+    (boot.is_on_its_way() && boot.stage != BootStage::Running).then_some(id)
 }
 
 fn cancel_claim(

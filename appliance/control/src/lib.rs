@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod acceptance;
 mod agents;
 mod boots;
 mod by_hand;
@@ -53,6 +54,7 @@ mod step;
 mod table;
 mod view;
 
+pub use acceptance::{Acceptance, AcceptanceSpec};
 pub use by_hand::PowerAction;
 pub use effect::{
     AgedReceipts, Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure,
@@ -77,4 +79,4 @@ pub use rows::{
 };
 pub use state::State;
 pub use step::step;
-pub use view::{BootView, JobView, PoolView, SledView, StatusView};
+pub use view::{AcceptanceView, BootView, JobView, PoolView, SledView, StatusView};

@@ -37,7 +37,7 @@ pub fn runner_prefix(appliance: ApplianceId) -> String {
 }
 
 /// The boot that a runner of this appliance was minted for.
-fn boot_of(appliance: ApplianceId, name: &str) -> Option<BootId> {
+pub(crate) fn boot_of(appliance: ApplianceId, name: &str) -> Option<BootId> {
     let rest = name.strip_prefix(runner_prefix(appliance).as_str())?;
     let mut parts = rest.rsplitn(3, '-').skip(1);
     let boot = parts.next()?.parse().ok().map(BootId);

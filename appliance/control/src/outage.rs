@@ -55,7 +55,7 @@ pub(crate) fn failed(
         return true;
     }
     let sleds = state.sleds.iter();
-    let in_service = sleds.filter(|(_, sled)| sled.is_in_service()).count();
+    let in_service = sleds.filter(|(_, sled)| sled.may_boot()).count();
     let outage = &mut state.outage;
     // An outage lasts until a sled gets through, however long that takes.
     let lasts = outage.next_probe.is_some();

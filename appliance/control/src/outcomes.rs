@@ -5,7 +5,7 @@ use alloc::{format, string::String};
 use messages::{EffectId, Millis};
 
 use crate::{
-    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source, by_hand,
+    Effect, Effects, GithubFailure, Outcome, PowerFailure, Source, acceptance, by_hand,
     effect::JobAnswer,
     jobs, persist, power, reruns,
     rows::{Conclusion, Runner},
@@ -116,6 +116,10 @@ pub(crate) fn settle(
                 None => drop(state.outbox.remove(id)),
                 Some(wait_ms) => retry(state, now, id, wait_ms),
             }
+        }
+        (Effect::DispatchWorkflow { boot, .. }, Outcome::Dispatched(result)) => {
+            state.outbox.remove(id);
+            acceptance::dispatched(state, now, boot, result, fx);
         }
         (Effect::SignReceipt { sequence, .. }, Outcome::Signed(signature)) => {
             state.outbox.remove(id);

@@ -13,7 +13,7 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    rows::{self, first, second},
+    rows::{self, first, second, third},
     state::MetaRow,
     table::{Index, Table},
 };
@@ -45,11 +45,13 @@ pub enum TableId {
     Signatures,
     /// Settings of sleds' controllers, as adopted.
     Facts,
+    /// What sleds owe before they are in service.
+    Acceptances,
 }
 
 impl TableId {
     /// Every table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Hubs,
         Self::Pools,
@@ -62,6 +64,7 @@ impl TableId {
         Self::Receipts,
         Self::Signatures,
         Self::Facts,
+        Self::Acceptances,
     ];
 
     /// Name on disk.
@@ -80,6 +83,7 @@ impl TableId {
             Self::Receipts => "receipts",
             Self::Signatures => "signatures",
             Self::Facts => "facts",
+            Self::Acceptances => "acceptances",
         }
     }
 
@@ -174,6 +178,7 @@ first!(
     rows::Circuit,
     rows::Pending,
     crate::BmcFacts,
+    crate::Acceptance,
     Delivery
 );
 
@@ -227,10 +232,42 @@ macro_rules! third {
         }
     )*};
 }
-third!(
-    MetaRow: first::MetaRow, second::MetaRow,
-    rows::Pool: first::Pool, second::Pool
-);
+third!(MetaRow: first::MetaRow, second::MetaRow);
+
+/// A row in its fourth version. The first three are still read.
+#[derive(Serialize)]
+enum FourthRef<'a, V> {
+    #[expect(dead_code, reason = "it holds the number of the first version")]
+    V1,
+    #[expect(dead_code, reason = "it holds the number of the second version")]
+    V2,
+    #[expect(dead_code, reason = "it holds the number of the third version")]
+    V3,
+    V4(&'a V),
+}
+
+#[derive(Deserialize)]
+enum Fourth<A, B, C, V> {
+    V1(A),
+    V2(B),
+    V3(C),
+    V4(V),
+}
+
+impl Row for rows::Pool {
+    fn to_bytes(&self) -> Vec<u8> {
+        encode(&FourthRef::V4(self))
+    }
+    fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        type Stored = Fourth<first::Pool, second::Pool, third::Pool, rows::Pool>;
+        Ok(match decode::<Stored>(bytes)? {
+            Fourth::V1(row) => row.into(),
+            Fourth::V2(row) => row.into(),
+            Fourth::V3(row) => row.into(),
+            Fourth::V4(row) => row,
+        })
+    }
+}
 
 /// A key with an order-preserving byte form.
 pub(crate) trait Key: Ord + Copy {

@@ -123,6 +123,31 @@ pub(crate) fn place(state: &State, now: Millis, id: PoolId) -> Result<SledId, Hi
     best.map(|(_, _, sled)| sled).ok_or(hindrance)
 }
 
+/// Why this very sled, which owes the pool an acceptance run, is not started
+/// now.
+pub(crate) fn start_of(state: &State, now: Millis, pool: PoolId, id: SledId) -> Option<Hindrance> {
+    let row = state.pools.get(pool)?;
+    if let Some(pause) = &row.paused {
+        return Some(Hindrance::Paused(pause.clone()));
+    }
+    if let Some(until) = row.blocked_until.filter(|until| *until > now) {
+        let problem = row.problem.clone().unwrap_or_default();
+        return Some(Hindrance::Blocked { until, problem });
+    }
+    if let Some(until) = state.outage.next_probe().filter(|until| *until > now) {
+        return Some(Hindrance::Outage(until));
+    }
+    if let Some(cap) = row.policy.max_sleds
+        && state.boots.index().held(pool) >= cap as usize
+    {
+        return Some(Hindrance::PoolCap(cap));
+    }
+    let circuit = state.sleds.get(id)?.circuit;
+    circuit
+        .and_then(|circuit| start_hindrance(state, now, circuit))
+        .or_else(|| sled_hindrance(state, now, pool, id))
+}
+
 /// Why a circuit starts no sled now, whichever one it is.
 fn start_hindrance(state: &State, now: Millis, id: CircuitId) -> Option<Hindrance> {
     let circuit = state.circuits.get(id)?;

@@ -24,6 +24,11 @@ use crate::{
 /// itself takes longer to miss a runner.
 const SILENCE_MS: u64 = 300_000;
 
+/// An agent speaks at least every ten seconds while its sled is on. So a sled
+/// that is to be off is off when it reads so and its agent was silent for longer:
+/// two signals rather than one.
+const QUIET_MS: u64 = 12_000;
+
 /// Readings of off in a row that outweigh an agent: a BMC may lie once.
 const READINGS: u32 = 3;
 
@@ -167,10 +172,14 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
     let Some(boot) = state.boots.get(id) else {
         return;
     };
+    let sled = boot.sled;
     match boot.stage {
         // While a command is under way the reading may be older than it.
-        BootStage::PoweringOff { .. } if is_commanded(state, now, boot.sled) => {}
-        BootStage::PoweringOff { .. } => boots::end(state, now, id, fx),
+        BootStage::PoweringOff { .. } if is_commanded(state, now, sled) => {}
+        BootStage::PoweringOff { .. } => match quiet_at(state, now, id) {
+            None => boots::end(state, now, id, fx),
+            Some(at) => state.checks.insert(sled, at),
+        },
         BootStage::PoweringOn | BootStage::Ended => {}
         BootStage::Netbooting => {
             let settled = boot
@@ -204,6 +213,16 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
             }
         }
     }
+}
+
+/// When the agent of a boot that goes off will have been silent for long enough
+/// to count as gone; `None` when it is, or never spoke.
+fn quiet_at(state: &mut State, now: Millis, id: BootId) -> Option<Millis> {
+    state.boots.get(id)?.key?;
+    // After a restart the silence is counted anew.
+    let heard = *state.heard.entry(id).or_insert(now);
+    let at = heard.after(QUIET_MS);
+    (now < at).then_some(at)
 }
 
 /// Whether the agent of a boot whose sled reads as off is gone: it has been

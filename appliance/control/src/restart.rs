@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use messages::{BootId, Millis};
 
 use crate::{
-    Effect, Effects, boots, deliveries, drift,
+    Effect, Effects, acceptance, boots, deliveries, drift,
     index::outbox::Subject,
     outcomes::LINGER_MS,
     rows::{BootStage, Power},
@@ -26,6 +26,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     linger_anew(state, now);
     deliveries::rebase(state, now);
     runners::void_mintings(state, now);
+    acceptance::void_dispatches(state);
     let active: Vec<(BootId, BootStage)> = state
         .active_boots()
         .map(|(id, boot)| (id, boot.stage.clone()))
@@ -113,6 +114,17 @@ fn forget_future(state: &mut State, now: Millis) {
     for id in sleds {
         if let Some(mut sled) = state.sleds.get_mut(id) {
             sled.power = Power::Off { since: now };
+        }
+    }
+    let tries: Vec<_> = state
+        .acceptances
+        .iter()
+        .filter(|(_, row)| row.not_before > latest)
+        .map(|(id, _)| id)
+        .collect();
+    for id in tries {
+        if let Some(mut row) = state.acceptances.get_mut(id) {
+            row.not_before = now;
         }
     }
     let pools: Vec<_> = state

@@ -12,12 +12,13 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effect, Labels,
+    AcceptanceSpec, Effect, Labels,
     policy::{Duty, PoolPolicy, StageTimes},
 };
 
 pub(crate) mod first;
 pub(crate) mod second;
+pub(crate) mod third;
 
 /// Counters and the end of the receipt chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,8 @@ pub struct Pool {
     pub group: Option<String>,
     /// Public repositories (`owner/name`, lower case) that it serves all the same.
     pub public: Vec<String>,
+    /// What its sleds prove themselves by before they serve.
+    pub acceptance: Option<AcceptanceSpec>,
 }
 
 impl Pool {
@@ -200,13 +203,22 @@ pub struct Sled {
     pub hold_until: Option<Millis>,
     /// How long its boots take.
     pub times: StageTimes,
+    /// It has to prove itself first. Derived from what is owed.
+    #[serde(skip)]
+    pub owes_acceptance: bool,
 }
 
 impl Sled {
     /// Whether it may be given a boot, as far as people and its record say.
     #[must_use]
-    pub fn is_in_service(&self) -> bool {
+    pub fn may_boot(&self) -> bool {
         self.quarantine.is_none() && !self.retired && self.duty == Duty::InService
+    }
+
+    /// Whether it serves its pools: one that has to prove itself does not yet.
+    #[must_use]
+    pub fn is_in_service(&self) -> bool {
+        self.may_boot() && !self.owes_acceptance
     }
 }
 
@@ -408,6 +420,10 @@ pub struct Boot {
     /// sleds.
     #[serde(skip)]
     pub circuit: Option<CircuitId>,
+    /// While it is under way: its sled proves itself by it, so it serves no job
+    /// of its pool. Derived from what is owed.
+    #[serde(skip)]
+    pub accepts: bool,
 }
 
 impl Boot {
@@ -452,9 +468,16 @@ impl Boot {
             .is_some_and(|runner| runner.name == name)
     }
 
-    /// Whether it is on its way to serve a job that it does not have yet.
+    /// Whether it is on its way to serve a job of its pool that it does not have
+    /// yet.
     #[must_use]
     pub fn is_supply(&self) -> bool {
+        !self.accepts && self.is_on_its_way()
+    }
+
+    /// Whether it is on its way to a job that it does not have yet.
+    #[must_use]
+    pub const fn is_on_its_way(&self) -> bool {
         self.job.is_none()
             && match self.stage {
                 BootStage::PoweringOn

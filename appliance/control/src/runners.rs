@@ -12,7 +12,7 @@ use alloc::{
 use messages::{BootId, EffectId, Millis, PoolId, RunnerId};
 
 use crate::{
-    Effect, Effects, GithubFailure, Labels, MintScope, Pending,
+    Effect, Effects, GithubFailure, JobReport, Labels, MintScope, Pending, acceptance,
     boots::{self, Off},
     holds,
     index::outbox::Subject,
@@ -70,7 +70,10 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
     let Some(sled) = state.sleds.get(boot.sled) else {
         return;
     };
-    let scope = match (pool.policy.mint_scope, &boot.repository) {
+    let proof = acceptance::runner_of(state, id);
+    let served = boot.repository.as_deref();
+    let served = proof.as_ref().map(|(repository, _)| *repository).or(served);
+    let scope = match (pool.policy.mint_scope, served) {
         (MintScope::Repository, Some(repository)) => Scope::Repo(repository.to_string()),
         (MintScope::Repository, None) | (MintScope::Pool, _) => pool.scope.clone(),
     };
@@ -78,7 +81,10 @@ fn mint(state: &mut State, now: Millis, id: BootId, wait_ms: u64) {
     let prefix = runner_prefix(appliance);
     let name = format!("{prefix}{}-{id}-{try_number}", sled.name);
     // GitHub adds no label by itself to a JIT runner.
-    let labels = Labels::new(pool.labels.iter().chain(["self-hosted"]));
+    let labels = proof.map_or_else(
+        || Labels::new(pool.labels.iter().chain(["self-hosted"])),
+        |(_, label)| label,
+    );
     let effect = Effect::Mint {
         hub: pool.hub,
         scope: scope.clone(),
@@ -106,7 +112,7 @@ pub(crate) fn minted(
     now: Millis,
     id: BootId,
     runner: Runner,
-    result: Result<RunnerId, GithubFailure>,
+    result: Result<Option<RunnerId>, GithubFailure>,
     fx: &mut Effects,
 ) {
     let waiting = state
@@ -116,10 +122,13 @@ pub(crate) fn minted(
         .map(|boot| (boot.pool, boot.mints));
     match (result, waiting) {
         (Ok(number), Some((pool, _))) => {
-            let detail = format!("{} is runner {number}", runner.name);
+            let detail = number.map_or_else(
+                || format!("{} will register itself", runner.name),
+                |number| format!("{} is runner {number}", runner.name),
+            );
             if let Some(mut boot) = state.boots.get_mut(id) {
                 boot.runner = Some(Runner {
-                    id: Some(number),
+                    id: number,
                     ..runner
                 });
             }
@@ -130,12 +139,27 @@ pub(crate) fn minted(
         }
         (Ok(number), None) => {
             let runner = Runner {
-                id: Some(number),
+                id: number,
                 ..runner
             };
             push_delete(state, now, id, runner);
         }
         (Err(failure), waiting) => mint_failed(state, now, id, runner, failure, waiting, fx),
+    }
+}
+
+/// GitHub names the id of a runner that registered itself.
+pub(crate) fn learn_id(state: &mut State, id: BootId, report: &JobReport) {
+    let unknown = state
+        .boots
+        .get(id)
+        .and_then(|boot| boot.runner.as_ref())
+        .is_some_and(|runner| runner.id.is_none());
+    if unknown
+        && let Some(mut boot) = state.boots.get_mut(id)
+        && let Some(runner) = &mut boot.runner
+    {
+        runner.id = report.runner.as_ref().map(|(number, _)| *number);
     }
 }
 

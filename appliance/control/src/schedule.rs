@@ -301,7 +301,9 @@ fn start(state: &mut State, now: Millis, due: &BTreeSet<PoolId>, fx: &mut Effect
         let spares = index.spare_of(*pool).count();
         for _ in spares..wanted {
             match placement::place(state, now, *pool) {
-                Ok(sled) => boots::claim(state, now, sled, *pool, None, fx),
+                Ok(sled) => {
+                    boots::claim(state, now, sled, *pool, None, fx);
+                }
                 Err(_) => break,
             }
         }

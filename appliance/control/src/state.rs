@@ -15,7 +15,7 @@ use messages::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BmcFacts, Effect, Effects, Labels, Limits,
+    Acceptance, BmcFacts, Effect, Effects, Labels, Limits, acceptance,
     by_hand::Awaited,
     energy::Meter,
     index::{
@@ -50,6 +50,8 @@ pub struct State {
     pub(crate) outbox: Table<EffectId, Pending, OutboxIndex>,
     /// What sleds' controllers are set to, as adopted.
     pub(crate) facts: Table<SledId, BmcFacts>,
+    /// What sleds owe before they are in service.
+    pub(crate) acceptances: Table<SledId, Acceptance>,
     /// Receipts and signatures made since the last commit.
     pub(crate) appended: Vec<Change>,
     pub(crate) texts: Interner,
@@ -200,6 +202,7 @@ impl State {
             deliveries: Table::new(),
             outbox: Table::new(),
             facts: Table::new(),
+            acceptances: Table::new(),
             appended: Vec::new(),
             texts: Interner::default(),
             checks: Checks::default(),
@@ -249,6 +252,7 @@ impl State {
                 TableId::Deliveries => restore(&mut state.deliveries, table, key, value)?,
                 TableId::Outbox => restore(&mut state.outbox, table, key, value)?,
                 TableId::Facts => restore(&mut state.facts, table, key, value)?,
+                TableId::Acceptances => restore(&mut state.acceptances, table, key, value)?,
                 TableId::Receipts | TableId::Signatures => {}
             }
         }
@@ -310,6 +314,7 @@ impl State {
 
     /// Fills in what rows of one table take from another.
     fn derive(&mut self) {
+        acceptance::derive(self);
         let sleds: Vec<SledId> = self.sleds.keys().collect();
         for id in sleds {
             self.checks.insert(id, Millis(1));
@@ -350,6 +355,7 @@ impl State {
         persist::drain(&mut self.deliveries, TableId::Deliveries, &mut changes);
         persist::drain(&mut self.outbox, TableId::Outbox, &mut changes);
         persist::drain(&mut self.facts, TableId::Facts, &mut changes);
+        persist::drain(&mut self.acceptances, TableId::Acceptances, &mut changes);
         changes
     }
 
@@ -513,6 +519,7 @@ impl State {
             self.held.remove(&id);
             self.by_hand.remove(&id);
             self.facts.remove(id);
+            self.acceptances.remove(id);
             self.facts_due.remove(&id);
             self.unread.remove(&id);
         }
@@ -645,10 +652,23 @@ impl State {
         self.pools.get(boot.pool)?.group.as_deref()
     }
 
+    /// Public repositories (`owner/name`) that a boot's pool serves all the same.
+    #[must_use]
+    pub fn public_repositories(&self, id: BootId) -> &[String] {
+        let boot = self.boots.get(id);
+        let pool = boot.and_then(|boot| self.pools.get(boot.pool));
+        pool.map_or(&[], |pool| &pool.public)
+    }
+
     /// What a sled's controller is set to, as adopted.
     #[must_use]
     pub fn bmc_facts(&self, id: SledId) -> Option<&BmcFacts> {
         self.facts.get(id)
+    }
+
+    /// What sleds owe before they are in service.
+    pub fn acceptances(&self) -> impl Iterator<Item = (SledId, &Acceptance)> {
+        self.acceptances.iter()
     }
 
     /// Sleds and boots for invariant checks in simulation.

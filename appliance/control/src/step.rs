@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use messages::{BootId, Millis};
 
 use crate::{
-    Effects, Event, agents, boots, deliveries, drift, effect::Reply, energy, inventory, levers,
-    netboot, orphans, outcomes, power, restart, retention, schedule, state::State,
+    Effects, Event, acceptance, agents, boots, deliveries, drift, effect::Reply, energy, inventory,
+    levers, netboot, orphans, outcomes, power, restart, retention, schedule, state::State,
 };
 
 /// Takes one event at time `now`. `now` never runs backwards between calls on
@@ -80,5 +80,6 @@ fn tick(state: &mut State, now: Millis, fx: &mut Effects) {
     deliveries::forget_old(state, now);
     retention::tick(state, now, fx);
     crate::jobs::ask_stale(state, now);
+    acceptance::tick(state, now, fx);
     schedule::time_passed(state, now);
 }

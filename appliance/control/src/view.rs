@@ -5,11 +5,11 @@ use alloc::{
     vec::Vec,
 };
 
-use messages::{BootId, JobId, Millis, Outcome};
+use messages::{BootId, JobId, Millis, Outcome, SledId};
 use serde::Serialize;
 
 use crate::{
-    Duty, explain, jobs,
+    Duty, acceptance, explain, jobs,
     rows::{Boot, BootStage, Conclusion, Job, JobState, Power, Sled, Timeline},
     schedule,
     state::State,
@@ -80,6 +80,23 @@ pub struct SledView {
     pub failures: u32,
     /// What its power driver complained of last.
     pub power_problem: Option<String>,
+    /// What it owes before it is in service.
+    pub acceptance: Option<AcceptanceView>,
+}
+
+/// What a sled owes before it is in service.
+#[derive(Clone, Debug, Serialize)]
+pub struct AcceptanceView {
+    /// Names its present try.
+    pub nonce: String,
+    /// Since when.
+    pub since: Millis,
+    /// Tries begun.
+    pub tries: u32,
+    /// Page of the present try's job at GitHub.
+    pub page: Option<String>,
+    /// Why the last try came to nothing.
+    pub problem: Option<String>,
 }
 
 /// A boot.
@@ -149,7 +166,7 @@ impl State {
         let mut sleds: Vec<SledView> = self
             .sleds
             .iter()
-            .map(|(_, sled)| self.sled_view(sled))
+            .map(|(id, sled)| self.sled_view(now, id, sled))
             .collect();
         sleds.sort_by(|a, b| a.name.cmp(&b.name));
         StatusView {
@@ -212,13 +229,13 @@ impl State {
         pools
     }
 
-    fn sled_view(&self, sled: &Sled) -> SledView {
+    fn sled_view(&self, now: Millis, id: SledId, sled: &Sled) -> SledView {
         let boot = match sled.power {
             Power::Claimed { boot } => Some(boot),
             Power::Off { .. } | Power::Unknown { .. } => sled.last_boot,
         };
         let row = boot.and_then(|id| self.boots.get(id));
-        let (state, since, reason) = self.sled_state(sled);
+        let (state, since, reason) = self.sled_state(now, id, sled);
         let claimed = matches!(sled.power, Power::Claimed { .. });
         SledView {
             name: sled.name.to_string(),
@@ -239,10 +256,22 @@ impl State {
             boot: boot.zip(row).map(|(id, boot)| self.boot_view(id, boot)),
             failures: sled.failures,
             power_problem: sled.power_problem.clone(),
+            acceptance: self.acceptances.get(id).map(|row| AcceptanceView {
+                nonce: row.nonce(),
+                since: row.since,
+                tries: row.tries,
+                page: row.page.as_ref().map(ToString::to_string),
+                problem: row.problem.clone(),
+            }),
         }
     }
 
-    fn sled_state(&self, sled: &Sled) -> (&'static str, Option<Millis>, Option<String>) {
+    fn sled_state(
+        &self,
+        now: Millis,
+        id: SledId,
+        sled: &Sled,
+    ) -> (&'static str, Option<Millis>, Option<String>) {
         let stage = match &sled.power {
             Power::Claimed { boot } => self.boots.get(*boot),
             Power::Off { .. } | Power::Unknown { .. } => None,
@@ -252,7 +281,8 @@ impl State {
             let reason = reason
                 .or_else(|| held_reason(boot))
                 .or_else(|| sled.quarantine.as_ref().map(|q| q.reason.clone()))
-                .or_else(|| Self::off_reason(sled));
+                .or_else(|| Self::off_reason(sled))
+                .or_else(|| acceptance::words(self, now, id));
             return (stage_name(&boot.stage), stage_since(boot), reason);
         }
         if let (None, Duty::Maintenance { since, reason }) = (&sled.quarantine, &sled.duty) {
@@ -267,7 +297,11 @@ impl State {
             (None, Power::Unknown { since, reason }) => {
                 ("Unknown", Some(*since), Some(reason.clone()))
             }
-            (None, Power::Off { since }) => ("Off", Some(*since), Self::off_reason(sled)),
+            (None, Power::Off { since }) => (
+                "Off",
+                Some(*since),
+                Self::off_reason(sled).or_else(|| acceptance::words(self, now, id)),
+            ),
             (None, Power::Claimed { .. }) => ("Unknown", None, None),
         }
     }
@@ -300,7 +334,7 @@ impl State {
     fn job_view(&self, now: Millis, id: JobId, job: &Job) -> JobView {
         let boot = jobs::serving_boot(self, id);
         let row = boot.and_then(|boot| self.boots.get(boot));
-        let (state, reason) = self.job_state(now, job, row);
+        let (state, reason) = self.job_state(now, id, job, row);
         JobView {
             id: id.number,
             github: self.hub_name(id.hub).unwrap_or_default().to_string(),
@@ -333,6 +367,7 @@ impl State {
     fn job_state(
         &self,
         now: Millis,
+        id: JobId,
         job: &Job,
         boot: Option<&Boot>,
     ) -> (&'static str, Option<String>) {
@@ -354,14 +389,14 @@ impl State {
             (JobState::Queued, _) => match boot.map(|boot| &boot.stage) {
                 Some(BootStage::Ordered | BootStage::Running) => ("starting", None),
                 Some(_) => ("claimed", None),
-                None => ("queued", self.wait_reason(now, job)),
+                None => ("queued", self.wait_reason(now, id, job)),
             },
         }
     }
 
-    fn wait_reason(&self, now: Millis, job: &Job) -> Option<String> {
+    fn wait_reason(&self, now: Millis, id: JobId, job: &Job) -> Option<String> {
         if job.pool.is_none() {
-            return Some("no pool fits it any more".to_string());
+            return Some(explain::without_pool(self, id).1);
         }
         let hindrance = schedule::hindrance(self, now, job)?;
         Some(explain::words(self, now, job, &hindrance).1)

@@ -77,7 +77,7 @@ fn a_cycle_waits_for_the_proof_of_off() {
     assert_eq!(act(&mut bench, PowerAction::Cycle, false), Ok(()));
     bench.settle("power-off", Outcome::PoweredOff(Ok(())));
     assert_eq!(bench.effect("power-on-by-hand"), None);
-    bench.now += 2_000;
+    bench.now += 13_000;
     bench.read_all(PowerReading::Off);
     assert!(bench.effect("power-on-by-hand").is_some());
     turned_on(&mut bench);
@@ -178,6 +178,7 @@ fn a_runner_whose_sled_was_proved_off_is_deleted_though_it_seems_online() {
     bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
     assert_eq!(orphans(&mut bench, &listed), [0; 0]);
     bench.settle("power-off", Outcome::PoweredOff(Ok(())));
+    bench.now += 13_000;
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::Ended);
     assert_eq!(orphans(&mut bench, &listed), [5]);

@@ -26,6 +26,7 @@ fn serve(bench: &mut Bench, number: u64) {
     };
     bench.say(boot, KEY, AgentMessage::Finished(end));
     bench.deliver(number, JobAction::Completed, Some(RunnerId(5)));
+    bench.now += 13_000;
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::Ended);
     bench.now += 60_000;

@@ -35,6 +35,7 @@ fn pool(name: &str, labels: &[&str], policy: PoolPolicy) -> PoolSpec {
         policy,
         group: None,
         public: Vec::new(),
+        acceptance: None,
     }
 }
 
@@ -118,6 +119,7 @@ impl Rack {
             public: false,
             ran_ms: None,
             runner: None,
+            page: None,
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
         };
         self.step(Event::Delivery {
@@ -216,7 +218,7 @@ impl Rack {
 
     /// Mints for every wiped boot that has a job, and lets its runner start.
     fn run_all(&mut self) {
-        self.settle_all("mint", &Outcome::Minted(Ok(RunnerId(5))));
+        self.settle_all("mint", &Outcome::Minted(Ok(Some(RunnerId(5)))));
         for boot in self.under_way() {
             let row = self.state.boot(boot).and_then(|row| row.runner.clone());
             if let Some(runner) = row {

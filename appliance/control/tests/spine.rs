@@ -206,7 +206,7 @@ fn a_minting_that_lands_after_its_boot_is_deleted_by_its_outcome() {
         bench.effect("delete-runner").is_none(),
         "a delete could come first"
     );
-    bench.settle("mint", Outcome::Minted(Ok(RunnerId(8))));
+    bench.settle("mint", Outcome::Minted(Ok(Some(RunnerId(8)))));
     let Some((_, Effect::DeleteRunner { id, .. })) = bench.effect("delete-runner") else {
         panic!("the runner is left");
     };
@@ -224,6 +224,19 @@ fn a_run_ends_in_a_receipt_and_a_free_sled() {
         log_bytes: 0,
     };
     bench.say(boot, KEY, AgentMessage::Finished(end));
+    // Its agent spoke a moment ago: one signal is not enough.
+    bench.read_all(PowerReading::Off);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 0 });
+    bench.now += 11_000;
+    let log = AgentMessage::Log {
+        offset: 0,
+        bytes: Vec::new(),
+    };
+    bench.say(boot, KEY, log);
+    bench.now += 2_000;
+    bench.read_all(PowerReading::Off);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 0 });
+    bench.now += 11_000;
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::Ended);
     assert_eq!(bench.state.receipt_head().0, 1);

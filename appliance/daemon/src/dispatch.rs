@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use control::{Effect, GithubFailure, JobAnswer, Outcome, PoolSpec, PowerFailure, Scope};
+use control::{Effect, GithubFailure, JobAnswer, Outcome, PowerFailure, Scope};
 use messages::{BootId, EffectId, Generation, HubId, JobId, RunnerId, SignedReceipt, SledId};
 use protocols::rmcp::Firmware;
 use tokio::{
@@ -22,7 +22,7 @@ use crate::{
     agents::Wakers,
     console,
     engine::{Clock, Dispatch, Engine, report},
-    github::{ErrorKind, GithubClient, GithubError},
+    github::{self, ErrorKind, GithubClient, GithubError},
     intake::job_report,
     keys::ReceiptKey,
     power::{Driver, PowerError, PowerErrorKind, PowerReading},
@@ -70,7 +70,6 @@ struct Shared {
     wakers: Wakers,
     receipts: Arc<ReceiptKey>,
     hubs: BTreeMap<HubId, GithubClient>,
-    pools: Vec<PoolSpec>,
     entrances: Entrances,
 }
 
@@ -107,8 +106,6 @@ pub struct DispatchConfig {
     pub receipts: Arc<ReceiptKey>,
     /// GitHub clients by App.
     pub hubs: BTreeMap<HubId, GithubClient>,
-    /// The pools, for which public repositories they name.
-    pub pools: Vec<PoolSpec>,
     /// Power drivers by sled.
     pub drivers: Vec<(SledId, Driver)>,
     /// Where consoles are recorded.
@@ -126,7 +123,6 @@ impl DispatchConfig {
             wakers: self.wakers,
             receipts: self.receipts,
             hubs: self.hubs,
-            pools: self.pools,
             entrances: Entrances::default(),
         });
         let (mut drivers, mut desk) = (BTreeMap::new(), PowerDesk::default());
@@ -226,10 +222,9 @@ impl Dispatch for Dispatcher {
                     boot: *boot,
                 };
                 let shared = Arc::clone(&self.shared);
-                self.spawn_report(
-                    id,
-                    async move { Outcome::Minted(shared.mint(minting).await) },
-                );
+                self.spawn_report(id, async move {
+                    Outcome::Minted(shared.mint(minting).await.map(Some))
+                });
             }
             Effect::DeleteRunner {
                 hub,
@@ -258,6 +253,25 @@ impl Dispatch for Dispatcher {
                     (Arc::clone(&self.shared), *job, repository.to_string());
                 self.spawn_report(id, async move {
                     Outcome::Rerun(shared.rerun(job, repository).await)
+                });
+            }
+            Effect::DispatchWorkflow {
+                hub,
+                boot: _,
+                repository,
+                workflow,
+                reference,
+                inputs,
+            } => {
+                let dispatch = github::Dispatch {
+                    repository: repository.clone(),
+                    workflow: workflow.clone(),
+                    git_ref: reference.clone(),
+                    inputs: inputs.iter().cloned().collect(),
+                };
+                let (shared, hub) = (Arc::clone(&self.shared), *hub);
+                self.spawn_report(id, async move {
+                    Outcome::Dispatched(shared.dispatch(hub, dispatch).await)
                 });
             }
             Effect::LookUpJob { job, repository } => {
@@ -447,6 +461,14 @@ impl Shared {
         let client = self.hub(job.hub)?;
         client
             .rerun_job(repository, job.number)
+            .await
+            .map_err(|error| github_failure(&error))
+    }
+
+    async fn dispatch(&self, hub: HubId, dispatch: github::Dispatch) -> Result<(), GithubFailure> {
+        let client = self.hub(hub)?;
+        client
+            .dispatch_workflow(dispatch)
             .await
             .map_err(|error| github_failure(&error))
     }

@@ -153,6 +153,11 @@ pub(crate) fn job_report(job: &JobPayload) -> JobReport {
             .zip(job.completed_at_ms)
             .map(|(started, ended)| ended.saturating_sub(started)),
         runner,
+        page: job
+            .html_url
+            .as_deref()
+            .filter(|url| url.starts_with("https://"))
+            .map(Into::into),
         conclusion: job.conclusion.as_deref().map(Into::into),
     }
 }

@@ -116,7 +116,6 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         wakers: wakers.clone(),
         receipts: Arc::clone(&receipts),
         hubs: numbered.clients,
-        pools: inventory.inventory.pools.clone(),
         drivers: numbered.drivers,
         logs: logs.clone(),
     };

@@ -72,6 +72,7 @@ fn inventory() -> Inventory {
             policy: PoolPolicy::default(),
             group: None,
             public: Vec::new(),
+            acceptance: None,
         }],
         circuits: Vec::new(),
         sleds: vec![SledSpec {
@@ -98,6 +99,7 @@ fn queued(number: u64) -> Event {
         public: false,
         ran_ms: None,
         runner: None,
+        page: None,
         conclusion: None,
     };
     Event::Delivery {

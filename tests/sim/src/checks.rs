@@ -43,7 +43,8 @@ pub(crate) struct Checks {
     commits: u64,
     /// Everything is compared with the disk once in so many commits.
     whole_each: u64,
-    jobs: BTreeMap<JobId, JobState>,
+    /// How far each job was, and when it came: one that left may come anew.
+    jobs: BTreeMap<JobId, (Millis, JobState)>,
     /// Numbers of jobs whose rows were removed.
     left: BTreeSet<u64>,
     ended: BTreeSet<BootId>,
@@ -187,14 +188,17 @@ impl Checks {
     fn forward_only(&mut self, state: &State) -> Checked {
         let before = std::mem::take(&mut self.jobs);
         for (id, job) in state.jobs() {
-            if before.get(&id).is_some_and(|before| *before > job.state) {
-                let before = before.get(&id);
+            let before = before.get(&id);
+            let went_back = |(came, before): &(Millis, JobState)| {
+                *came == job.delivered_at && *before > job.state
+            };
+            if before.is_some_and(went_back) {
                 return Err(broken(
                     "job-forward-only",
                     format!("job {id} went from {before:?} to {:?}", job.state),
                 ));
             }
-            self.jobs.insert(id, job.state);
+            self.jobs.insert(id, (job.delivered_at, job.state));
         }
         Ok(())
     }

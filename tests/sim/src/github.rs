@@ -103,6 +103,15 @@ pub(crate) struct Github {
     next_id: BTreeMap<Scope, u64>,
 }
 
+impl Job {
+    /// Whether a sled proves itself by it.
+    pub(crate) fn proves(&self) -> bool {
+        self.labels
+            .iter()
+            .any(|label| label.starts_with("musher-accept-"))
+    }
+}
+
 impl Github {
     /// Whether it is down.
     #[must_use]
@@ -307,6 +316,7 @@ impl Github {
                 .runner
                 .as_ref()
                 .map(|(id, name)| (*id, name.as_str().into())),
+            page: None,
             conclusion: job.conclusion.map(Into::into),
         })
     }

@@ -38,6 +38,9 @@
 //! | `supply-is-owed` | a boot that may still be called off stands for a job that waits, or is warm |
 //! | `offer-is-armed` | boot files are offered only for a boot on its way to its agent |
 //! | `mint-is-late` | a runner is registered only for a wiped sled and a job |
+//! | `proof-runs-apart` | a sled that proves itself gets the run that was dispatched for it and nothing else; no other sled gets that |
+//! | `accepted-by-success` | what a sled owes before it serves is settled by its run's success or by people |
+//! | `dispatched-once` | no run is dispatched twice for one label |
 //! | `quarantine-has-reason` | a withheld sled says why |
 //! | `delivery-applied-once` | a delivery id changes the state once |
 //! | `acknowledged-is-kept` | an acknowledged job is in the state after every start |

@@ -6,7 +6,7 @@ use std::{
 };
 
 use control::{Event, Inventory, Source};
-use messages::{AgentKey, EffectId, Millis, TicketToken};
+use messages::{AgentKey, EffectId, Millis, SledId, TicketToken};
 
 use crate::{
     checks::{Checks, Violation, broken},
@@ -261,6 +261,14 @@ pub(crate) struct World {
     pub(crate) old_tickets: Vec<(TicketToken, AgentKey)>,
     /// Jobs that the appliance answered to be not its own.
     pub(crate) ignored: BTreeSet<u64>,
+    /// Sleds of some pools have to prove themselves.
+    proves: bool,
+    /// Labels that runs were dispatched for.
+    dispatched: BTreeSet<String>,
+    /// What sleds owed after the last commit: their labels.
+    owed: BTreeMap<SledId, String>,
+    /// Sleds that may be in service because of what people did.
+    excused: BTreeSet<String>,
     pub(crate) summary: Summary,
     pub(crate) record: Option<Record>,
     /// What is counted where a history is replayed.
@@ -285,6 +293,7 @@ impl World {
             .collect();
         let mut inventory = inventory::draw(&machines, &mut Random::of(seed, 3));
         inventory::draw_policies(&mut inventory, &mut Random::of(seed, 4));
+        let proves = inventory::draw_proofs(&mut inventory, &mut Random::of(seed, 8));
         let expires = random.chance(500);
         let mut world = Self {
             now: START,
@@ -323,6 +332,10 @@ impl World {
             forged: BTreeSet::new(),
             old_tickets: Vec::new(),
             ignored: BTreeSet::new(),
+            proves,
+            dispatched: BTreeSet::new(),
+            owed: BTreeMap::new(),
+            excused: BTreeSet::new(),
             summary: Summary::default(),
             record: options.record.then(Record::default),
             replay: None,

@@ -327,7 +327,7 @@ impl<D: Demand> World<D> {
                 // The core numbers pools from 1 in the order of the inventory.
                 let pool = self.engine.state.boot(boot).map_or(0, |boot| boot.pool.0);
                 let pool = usize::try_from(pool).unwrap_or(0).wrapping_sub(1);
-                Outcome::Minted(Ok(self.hub.register(name, pool, repository)))
+                Outcome::Minted(Ok(Some(self.hub.register(name, pool, repository))))
             }
             Effect::DeleteRunner { name, .. } => Outcome::Deleted(Ok(self.hub.delete(&name))),
             Effect::LookUpJob { job, .. } => {
@@ -336,6 +336,7 @@ impl<D: Demand> World<D> {
                 Outcome::LookedUp(Ok(control::JobAnswer::Report(Box::new(report))))
             }
             Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
+            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(())),
             Effect::SignReceipt { .. } => Outcome::Signed(messages::SignatureBytes([7; 64])),
         };
         self.after(self.timing.answer, Happening::Answer(id, outcome));

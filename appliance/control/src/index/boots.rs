@@ -141,7 +141,7 @@ fn is_idle(boot: &Boot) -> bool {
 fn is_to_mint(boot: &Boot) -> bool {
     boot.stage == BootStage::Ready
         && boot.runner.is_none()
-        && boot.for_job.is_some()
+        && (boot.accepts || boot.for_job.is_some())
         && boot.times.power_on.is_some()
 }
 

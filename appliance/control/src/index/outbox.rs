@@ -25,7 +25,9 @@ impl Subject {
             Effect::PowerOn { sled, .. }
             | Effect::PowerOff { sled, .. }
             | Effect::PowerOnByHand { sled, .. } => Self::Sled(*sled),
-            Effect::Mint { boot, .. } | Effect::DeleteRunner { boot, .. } => Self::Boot(*boot),
+            Effect::Mint { boot, .. }
+            | Effect::DeleteRunner { boot, .. }
+            | Effect::DispatchWorkflow { boot, .. } => Self::Boot(*boot),
             Effect::LookUpJob { job, .. } | Effect::RerunJob { job, .. } => Self::Job(*job),
             Effect::SignReceipt { sequence, .. } => Self::Receipt(*sequence),
         }

@@ -90,6 +90,7 @@ impl From<Pool> for super::Pool {
             paused: None,
             group: None,
             public: Vec::new(),
+            acceptance: None,
         }
     }
 }
@@ -127,6 +128,7 @@ impl From<Sled> for super::Sled {
             duty: Duty::InService,
             hold_until: None,
             times: StageTimes::default(),
+            owes_acceptance: false,
         }
     }
 }
@@ -186,6 +188,7 @@ impl From<Boot> for super::Boot {
             energy: None,
             repository: None,
             circuit: None,
+            accepts: false,
         }
     }
 }

@@ -88,6 +88,7 @@ impl From<Pool> for super::Pool {
             paused: row.paused,
             group: None,
             public: Vec::new(),
+            acceptance: None,
         }
     }
 }

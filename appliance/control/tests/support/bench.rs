@@ -52,6 +52,7 @@ impl Bench {
             policy: PoolPolicy::default(),
             group: None,
             public: Vec::new(),
+            acceptance: None,
         }
     }
 
@@ -91,7 +92,9 @@ impl Bench {
     }
 
     pub(crate) fn step(&mut self, event: Event) -> Reply {
-        let mut fx = Effects::new([7; 32]);
+        let mut entropy = [7; 32];
+        entropy[..8].copy_from_slice(&self.now.to_be_bytes());
+        let mut fx = Effects::new(entropy);
         step(&mut self.state, Millis(self.now), event, &mut fx);
         self.written.extend(self.state.drain_changes());
         self.aged = fx.aged_receipts;
@@ -144,6 +147,7 @@ impl Bench {
             public: false,
             ran_ms: None,
             runner: runner.map(|id| (id, "".into())),
+            page: None,
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
         };
         change(&mut report);
@@ -243,7 +247,7 @@ impl Bench {
                 BootStage::PoweringOn => self.powered_on(),
                 BootStage::Netbooting => drop(self.say(boot, KEY, Self::hello())),
                 BootStage::Wiping => drop(self.say(boot, KEY, wiped.clone())),
-                BootStage::Ready => self.settle("mint", Outcome::Minted(Ok(RunnerId(5)))),
+                BootStage::Ready => self.settle("mint", Outcome::Minted(Ok(Some(RunnerId(5))))),
                 BootStage::Ordered => {
                     let row = self.state.boot(boot).and_then(|row| row.runner.clone());
                     let runner_name = row.map(|runner| runner.name).unwrap_or_default();

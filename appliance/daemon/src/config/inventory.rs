@@ -410,5 +410,6 @@ fn check_pool(
         policy,
         group: wire.group,
         public: wire.public,
+        acceptance: None,
     })
 }

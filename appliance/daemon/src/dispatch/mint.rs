@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use control::{GithubFailure, Labels, PoolSpec, Scope};
+use control::{GithubFailure, Labels, Scope};
 use messages::{BootId, HubId, RunnerId, Secret};
 use tokio::time::Instant;
 
@@ -53,14 +53,13 @@ pub(super) struct Minting {
 impl Shared {
     /// Registers a runner once, and keeps its config for the boot's agent.
     pub(super) async fn mint(&self, minting: Minting) -> Result<RunnerId, GithubFailure> {
-        let (boot, hub) = (minting.boot, minting.hub);
+        let boot = minting.boot;
         let told = self.engine.query(move |state, _| {
             let group = state.runner_group(boot).map(str::to_owned);
-            (group, state.hub_name(hub).map(str::to_owned))
+            (group, state.public_repositories(boot).to_vec())
         });
-        let (group, app) = told.await.ok().unwrap_or_default();
-        let place = (hub, minting.scope.clone(), group);
-        let named = named(&self.pools, app.as_deref(), &place, &minting.labels);
+        let (group, named) = told.await.ok().unwrap_or_default();
+        let place = (minting.hub, minting.scope.clone(), group);
         self.mint_at(&place, &named, minting).await
     }
 
@@ -110,36 +109,6 @@ impl Shared {
         self.entrances.lock().insert(place.clone(), entry);
         Ok(entrance)
     }
-}
-
-/// The public repositories that a pool names which registers such runners; of
-/// several pools that do alike, none if one of them names none.
-fn named(
-    pools: &[PoolSpec],
-    app: Option<&str>,
-    (_, scope, group): &Place,
-    labels: &Labels,
-) -> Vec<String> {
-    let within = |pool: &PoolSpec| match (&pool.scope, scope) {
-        (org @ Scope::Org(_), Scope::Repo(repository)) => org.covers(repository),
-        (own, scope) => own == scope,
-    };
-    let own = |pool: &PoolSpec| {
-        let own = pool.labels.iter().map(String::as_str);
-        Labels::new(own.chain(["self-hosted"])) == *labels
-    };
-    let alike = pools
-        .iter()
-        .filter(|pool| app == Some(pool.github.as_str()) && pool.group == *group)
-        .filter(|pool| within(pool) && own(pool));
-    let mut named = Vec::new();
-    for pool in alike {
-        if pool.public.is_empty() {
-            return Vec::new();
-        }
-        named.extend(pool.public.iter().cloned());
-    }
-    named
 }
 
 #[cfg(test)]

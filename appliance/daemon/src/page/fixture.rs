@@ -177,6 +177,7 @@ pub(crate) fn sled(number: u64) -> SledView {
         boot: None,
         failures: 0,
         power_problem: None,
+        acceptance: None,
     }
 }
 

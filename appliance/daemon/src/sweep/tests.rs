@@ -23,6 +23,7 @@ fn pool(scope: Scope, public: &[&str]) -> control::PoolSpec {
         policy: control::PoolPolicy::default(),
         group: None,
         public: public.iter().map(|name| (*name).to_owned()).collect(),
+        acceptance: None,
     }
 }
 

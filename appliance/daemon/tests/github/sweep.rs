@@ -49,6 +49,7 @@ fn pool(public: &[&str]) -> PoolSpec {
         policy: PoolPolicy::default(),
         group: None,
         public: public.iter().map(|name| (*name).to_owned()).collect(),
+        acceptance: None,
     }
 }
 
@@ -87,7 +88,6 @@ async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
         wakers: Wakers::default(),
         receipts: Arc::new(keys.receipts),
         hubs: [(HubId(1), stage.client())].into(),
-        pools: vec![pool(public)],
         drivers: Vec::new(),
         logs: stage.path("logs"),
     };

@@ -47,6 +47,8 @@ struct Seen {
     usage: BTreeMap<Share, usize>,
     /// Sleds that are to get nothing.
     withheld: BTreeSet<SledId>,
+    /// Sleds that have to prove themselves first.
+    unproved: BTreeSet<SledId>,
     /// Pools that people paused.
     paused: BTreeSet<String>,
     /// Pools that start nothing: paused, or refused by GitHub.
@@ -62,6 +64,7 @@ impl Seen {
         let withheld = state.sleds().filter(|(_, sled)| {
             sled.quarantine.is_some() || sled.retired || sled.duty != Duty::InService
         });
+        let unproved = state.sleds().filter(|(_, sled)| sled.owes_acceptance);
         let mut paused = BTreeSet::new();
         let mut troubled = BTreeSet::new();
         for pool in state.pool_views() {
@@ -76,6 +79,7 @@ impl Seen {
             waiting: jobs.map(|(id, _)| id).collect(),
             usage: usage(state),
             withheld: withheld.map(|(id, _)| id).collect(),
+            unproved: unproved.map(|(id, _)| id).collect(),
             paused,
             troubled,
         }
@@ -164,6 +168,12 @@ impl Sharing {
             return Err(broken(
                 "withheld-gets-nothing",
                 format!("boot {id} was started on a sled that is withheld"),
+            ));
+        }
+        if both(|seen| &seen.unproved) && !boot.accepts {
+            return Err(broken(
+                "proof-runs-apart",
+                format!("boot {id} was started on a sled that has to prove itself first"),
             ));
         }
         let pool = pool_of(inventory, boot).map(|pool| &pool.name);

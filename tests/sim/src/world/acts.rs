@@ -1,6 +1,8 @@
 //! What must hold at the very moment of an act in the world, and the defects
 //! that break it on purpose.
 
+use std::collections::BTreeMap;
+
 use control::{AgentReply, BootAnswer, BootStage, Change, Effect, Scope, TableId};
 use messages::{AgentKey, Assurance, Generation, Instruction, Outcome, SledId, TicketToken};
 
@@ -99,7 +101,7 @@ impl World {
         };
         let early = state.boot(*id).is_some_and(|boot| {
             let unwiped = boot.is_under_way() && boot.wipe.is_none();
-            let idle = boot.stage == BootStage::Ready && boot.for_job.is_none();
+            let idle = boot.stage == BootStage::Ready && boot.for_job.is_none() && !boot.accepts;
             boot.has_runner(name) && (unwiped || idle)
         });
         if early {
@@ -108,6 +110,56 @@ impl World {
                 format!("{name} is registered before its sled is wiped or has a job"),
             ));
         }
+        Ok(())
+    }
+
+    /// `proof-runs-apart`: a sled that proves itself gets the run that was
+    /// dispatched for it and nothing else, and no other sled gets that.
+    pub(super) fn check_apart(&self, name: &str, number: u64) -> Step {
+        let Some(state) = self.engine.state.as_ref() else {
+            return Ok(());
+        };
+        let boot = state.boots().find(|(_, boot)| boot.has_runner(name));
+        let Some((id, boot)) = boot else {
+            return Ok(());
+        };
+        let proves = self.github.jobs[&number].proves();
+        // Whatever is going off may still be given a job.
+        if proves == boot.accepts || !boot.is_under_way() {
+            return Ok(());
+        }
+        Err(broken(
+            "proof-runs-apart",
+            format!("job {number} (proves a sled: {proves}) ran in boot {id}"),
+        ))
+    }
+
+    /// `accepted-by-success`: what a sled owes is settled by its run's success
+    /// or by people.
+    pub(super) fn check_accepted(&mut self) -> Step {
+        let Some(state) = self.engine.state.as_ref() else {
+            return Ok(());
+        };
+        let owed: BTreeMap<SledId, String> = state
+            .acceptances()
+            .map(|(id, row)| (id, row.label()))
+            .collect();
+        let settled = self.owed.iter().filter(|(id, _)| !owed.contains_key(id));
+        for (id, label) in settled {
+            let Some(name) = state.sled_name(*id) else {
+                continue;
+            };
+            let succeeded = self.github.jobs.values().any(|job| {
+                job.labels.iter().eq([label.as_str()]) && job.conclusion == Some("success")
+            });
+            if !succeeded && !self.excused.contains(name) {
+                return Err(broken(
+                    "accepted-by-success",
+                    format!("sled {name} is in service, and {label} did not succeed"),
+                ));
+            }
+        }
+        self.owed = owed;
         Ok(())
     }
 

@@ -70,11 +70,14 @@ impl World {
             let machine = index_of(&sled.name).and_then(|index| self.machines.get(index));
             let on = machine.is_some_and(Machine::is_on);
             let settled = match sled.power {
-                Power::Off { .. } => !on,
+                Power::Off { .. } => !(on || sled.owes_acceptance && sled.may_boot()),
                 Power::Unknown { .. } | Power::Claimed { .. } => is_withheld(sled),
             };
             if !settled {
-                restless.push(format!("sled {} is {:?}, on: {on}", sled.name, sled.power));
+                restless.push(format!(
+                    "sled {} is {:?}, on: {on}, owes a run: {}",
+                    sled.name, sled.power, sled.owes_acceptance
+                ));
             }
         }
         restless
@@ -140,6 +143,7 @@ fn is_patient(state: &State, effect: &Effect) -> bool {
         | Effect::Mint { .. }
         | Effect::DeleteRunner { .. }
         | Effect::RerunJob { .. }
+        | Effect::DispatchWorkflow { .. }
         | Effect::SignReceipt { .. } => false,
     }
 }

@@ -7,8 +7,8 @@ use control::{
 };
 use messages::{EffectId, SignatureBytes};
 
-use super::{Happening, MINUTE, SECOND, Step, World};
-use crate::{defect::Defect, faults::Fault, github::HUB};
+use super::{Happening, MINUTE, SECOND, Step, World, jobs::JOB_LIFE};
+use crate::{checks::broken, defect::Defect, faults::Fault, github::HUB, traffic::REPOSITORIES};
 
 /// Minutes between two listings of runners.
 const LIST_EVERY: u64 = 3;
@@ -145,7 +145,7 @@ impl World {
                     Some(id) => {
                         let wait = self.random.between(2 * MINUTE, 6 * MINUTE);
                         self.at(wait, Happening::Expire { name: name.clone() });
-                        Outcome::Minted(Ok(id))
+                        Outcome::Minted(Ok(Some(id)))
                     }
                     None => Outcome::Minted(Err(GithubFailure::Conflict)),
                 }
@@ -183,6 +183,29 @@ impl World {
                     None => Err(GithubFailure::Refused("the run is open".to_owned())),
                 })
             }
+            Effect::DispatchWorkflow {
+                repository, inputs, ..
+            } => {
+                let asked = REPOSITORIES
+                    .iter()
+                    .find(|name| **name == repository.as_str());
+                let label = inputs.first().map(|(_, value)| value.as_str());
+                let (Some(asked), Some(label)) = (asked, label) else {
+                    return Err(broken("dispatch-is-complete", format!("{effect:?}")));
+                };
+                if !self.dispatched.insert(label.to_owned()) {
+                    return Err(broken(
+                        "dispatched-once",
+                        format!("{label} was dispatched twice"),
+                    ));
+                }
+                let run = self.github.next_run();
+                let length = self.random.between(5 * SECOND, 2 * MINUTE);
+                let number = self.github.create(self.now, run, asked, &[label], length);
+                self.announce(number);
+                self.at(JOB_LIFE, Happening::JobExpires { number });
+                Outcome::Dispatched(Ok(()))
+            }
             Effect::PowerOn { .. }
             | Effect::PowerOff { .. }
             | Effect::PowerOnByHand { .. }
@@ -213,6 +236,7 @@ fn failed(effect: &Effect, failure: GithubFailure) -> Outcome {
         Effect::DeleteRunner { .. } => Outcome::Deleted(Err(failure)),
         Effect::LookUpJob { .. } => Outcome::LookedUp(Err(failure)),
         Effect::RerunJob { .. } => Outcome::Rerun(Err(failure)),
+        Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Err(failure)),
         Effect::PowerOn { .. }
         | Effect::PowerOff { .. }
         | Effect::PowerOnByHand { .. }

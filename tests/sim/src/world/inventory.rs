@@ -2,7 +2,8 @@
 //! and sleds.
 
 use control::{
-    BootImage, CircuitSpec, Inventory, MintScope, PoolPolicy, PoolSpec, Scope, SledSpec, WarmPolicy,
+    AcceptanceSpec, BootImage, CircuitSpec, Inventory, MintScope, PoolPolicy, PoolSpec, Scope,
+    SledSpec, WarmPolicy,
 };
 use messages::{Assurance, Digest, ImageRef};
 
@@ -41,6 +42,7 @@ fn pool(number: u8, name: &str, scope: Scope, labels: &[&str], grade: Assurance)
         },
         group: None,
         public: Vec::new(),
+        acceptance: None,
     }
 }
 
@@ -197,6 +199,28 @@ pub(super) fn draw_policies(inventory: &mut Inventory, random: &mut Random) {
             sled.watts = WATTS;
         }
     }
+}
+
+/// In some worlds, some pools have their sleds prove themselves: whether any
+/// does.
+pub(super) fn draw_proofs(inventory: &mut Inventory, random: &mut Random) -> bool {
+    if !random.chance(250) {
+        return false;
+    }
+    for pool in &mut inventory.pools {
+        let covered: Vec<&str> = REPOSITORIES
+            .into_iter()
+            .filter(|name| pool.scope.covers(name))
+            .collect();
+        let repository = covered[random.index(covered.len())];
+        pool.acceptance = random.chance(700).then(|| AcceptanceSpec {
+            repository: repository.to_owned(),
+            workflow: "accept.yml".to_owned(),
+            reference: "main".to_owned(),
+            inputs: vec![("runner".to_owned(), "{{label}}".to_owned())],
+        });
+    }
+    inventory.pools.iter().any(|pool| pool.acceptance.is_some())
 }
 
 /// Takes away what may rightly keep jobs waiting or sleds on for ever: sleds

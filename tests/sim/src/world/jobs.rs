@@ -15,7 +15,7 @@ use crate::{
 const TAMPERS: u64 = 53;
 
 /// A queued job dies after this, at GitHub ("Usage limits", GitHub docs).
-const JOB_LIFE: u64 = 24 * 60 * MINUTE;
+pub(super) const JOB_LIFE: u64 = 24 * 60 * MINUTE;
 
 impl World {
     /// A listener looks for a job.
@@ -37,6 +37,7 @@ impl World {
             return Ok(());
         };
         self.note(|| format!("GitHub gives job {number} to {name}"));
+        self.check_apart(name, number)?;
         if let Some(runner) = self.github.runners.get_mut(name) {
             runner.job = Some(number);
             let id = runner.id;
@@ -98,7 +99,8 @@ impl World {
             self.note(|| format!("job {number} changes the BMC of machine {sled}"));
             self.machines[sled].settings += 1;
         }
-        let conclusion = if self.random.chance(800) {
+        let proves = self.github.jobs[&number].proves();
+        let conclusion = if self.random.chance(if proves { 950 } else { 800 }) {
             "success"
         } else {
             "failure"

@@ -162,6 +162,9 @@ impl World {
             }
             _ => {}
         }
+        // A sled may lose the pool that asks for its run.
+        let sleds = self.inventory.sleds.iter();
+        self.excused.extend(sleds.map(|sled| sled.name.clone()));
         self.note(|| "the operator changes the inventory".to_owned());
         self.submit(Event::Inventory(changed), Asker::Operator);
         if self.random.chance(500) {
@@ -181,7 +184,7 @@ impl World {
         let pools = &self.inventory.pools;
         let pool = pools[self.random.index(pools.len())].name.clone();
         let reason = "a person looks at it".to_owned();
-        match self.random.below(12) {
+        match self.random.below(if self.proves { 13 } else { 12 }) {
             0 => Lever::Quarantine { sled, reason },
             1 => Lever::Release { sled },
             2 => Lever::Drain { sled },
@@ -200,7 +203,14 @@ impl World {
                 sled,
                 seconds: self.random.between(1, 2 * 3600),
             },
-            _ => Lever::ResumePool { pool },
+            11 => Lever::ResumePool { pool },
+            _ => {
+                self.excused.insert(sled.clone());
+                Lever::Accept {
+                    acceptance: sled,
+                    passed: self.random.chance(800),
+                }
+            }
         }
     }
 

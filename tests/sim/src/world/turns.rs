@@ -104,7 +104,8 @@ impl World {
             &mut self.machines,
             &self.declared,
             now,
-        )
+        )?;
+        self.check_accepted()
     }
 
     fn crash(&mut self, when: &str) -> Step {

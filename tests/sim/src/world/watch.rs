@@ -116,6 +116,7 @@ fn starving_pools(state: &State) -> BTreeSet<PoolId> {
             matches!(sled.power, Power::Off { .. })
                 && sled.quarantine.is_none()
                 && !sled.retired
+                && !sled.owes_acceptance
                 && sled.pools.contains(pool)
         })
     };

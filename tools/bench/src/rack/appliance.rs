@@ -113,7 +113,6 @@ impl Appliance {
         waiting.settle(Event::Started)?;
         let mut places = Places::default();
         inventory.pools.iter().for_each(|pool| places.add(pool));
-        let pools = inventory.pools.clone();
         waiting.settle(Event::Inventory(inventory))?;
         let (vault, wakers) = (Vault::default(), Wakers::default());
         let power: Vec<_> = (0..sleds).map(|_| watch::Sender::new(false)).collect();
@@ -137,7 +136,6 @@ impl Appliance {
                 wakers: wakers.clone(),
                 receipts: Arc::clone(&receipts),
                 hubs: [(hub, client.clone())].into(),
-                pools,
                 drivers: Vec::new(),
                 logs: PathBuf::from(dir),
             };
@@ -395,10 +393,11 @@ impl Dispatch for Drivers {
                 self.vault
                     .keep(*boot, name.clone(), Secret::new("e30=".into()));
                 self.note_job(*boot, name.clone());
-                Outcome::Minted(Ok(runner_id(name)))
+                Outcome::Minted(Ok(Some(runner_id(name))))
             }
             Effect::DeleteRunner { .. } => Outcome::Deleted(Ok(true)),
             Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
+            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(())),
             Effect::LookUpJob { .. } => Outcome::LookedUp(Ok(control::JobAnswer::Gone)),
             Effect::SignReceipt { digest, .. } => {
                 let signed = messages::SignedReceipt::signed_hash(digest);

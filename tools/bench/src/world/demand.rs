@@ -59,6 +59,7 @@ pub(crate) trait Demand {
             public: false,
             ran_ms: None,
             runner,
+            page: None,
             conclusion,
         }
     }

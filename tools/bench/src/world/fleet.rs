@@ -69,6 +69,7 @@ fn pool(name: &str, organization: &str, labels: &[&str]) -> PoolSpec {
         policy: PoolPolicy::default(),
         group: None,
         public: Vec::new(),
+        acceptance: None,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use control::{BootImage, Limits, MintScope, PoolPolicy};
+use control::Limits;
 use fakehub::Running;
-use messages::{ApplianceId, Assurance, Digest, ImageRef};
+use messages::ApplianceId;
 
 use super::*;
 use crate::{
@@ -76,7 +76,6 @@ fn shared(dir: &Path, client: &GithubClient) -> Shared {
         wakers: Wakers::default(),
         receipts: Arc::new(Keys::load(dir).unwrap().receipts),
         hubs: [(HubId(1), client.clone())].into(),
-        pools: Vec::new(),
         entrances: Entrances::default(),
     }
 }
@@ -149,52 +148,4 @@ async fn a_repository_that_became_public_gets_no_runner() {
     let place = (HubId(1), app.clone(), None);
     let minted = shared.mint_at(&place, &[], minting(&app, "b")).await;
     minted.unwrap();
-}
-
-#[test]
-fn whom_pools_name() {
-    let digest = Digest([0; 32]);
-    let pool = |labels: &[&str], scope: &Scope, public: &[&str]| PoolSpec {
-        name: "linux".into(),
-        github: "main".into(),
-        scope: scope.clone(),
-        labels: labels.iter().map(|it| (*it).to_owned()).collect(),
-        image: BootImage {
-            kernel: digest,
-            initramfs: digest,
-            rootfs: ImageRef {
-                name: "image".into(),
-                digest,
-                bytes: 1,
-            },
-        },
-        max_runtime_s: 60,
-        min_assurance: Assurance::Claimed,
-        policy: PoolPolicy::default(),
-        group: None,
-        public: public.iter().map(|it| (*it).to_owned()).collect(),
-    };
-    let (org, repo) = (Scope::Org("o".into()), Scope::Repo("o/site".into()));
-    let labels = Labels::new(["self-hosted", "linux"]);
-    let at = |scope: &Scope| (HubId(1), scope.clone(), None);
-    #[track_caller]
-    fn check(pools: &[PoolSpec], place: &Place, labels: &Labels, expect: &[&str]) {
-        assert_eq!(named(pools, Some("main"), place, labels), expect);
-    }
-    let site = || pool(&["linux"], &org, &["o/site"]);
-    check(&[site()], &at(&org), &labels, &["o/site"]);
-    // Another label, another place, another group, another App.
-    let gpu = Labels::new(["self-hosted", "gpu"]);
-    check(&[site()], &at(&org), &gpu, &[]);
-    check(&[site()], &at(&Scope::Org("p".into())), &labels, &[]);
-    let grouped = (HubId(1), org.clone(), Some("fast".to_owned()));
-    check(&[site()], &grouped, &labels, &[]);
-    assert_eq!(named(&[site()], Some("other"), &at(&org), &labels), [""; 0]);
-    // One that registers alike names none.
-    let strict = pool(&["Linux", "self-hosted"], &org, &[]);
-    check(&[site(), strict], &at(&org), &labels, &[]);
-    // Registered at each repository.
-    let mut apart = site();
-    apart.policy.mint_scope = MintScope::Repository;
-    check(&[apart], &at(&repo), &labels, &["o/site"]);
 }

@@ -235,7 +235,7 @@ impl Rack {
                 BootStage::Netbooting => self.say(boot, hello()),
                 BootStage::Wiping => self.say(boot, wiped()),
                 BootStage::Ready => {
-                    self.settle("mint", Outcome::Minted(Ok(RunnerId(20 + boot.0))));
+                    self.settle("mint", Outcome::Minted(Ok(Some(RunnerId(20 + boot.0)))));
                 }
                 BootStage::Ordered => {
                     let runner = self.state.boot(boot).and_then(|row| row.runner.clone());
@@ -263,7 +263,7 @@ impl Rack {
             }),
         );
         let sled = self.state.boot(boot).expect("it is kept").sled;
-        self.now += 5_000;
+        self.now += 13_000;
         self.step(Event::PowerRead {
             sled,
             generation: self.state.generation(sled).unwrap(),
