@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control::{BootStage, Change, Inventory, JobState, PoolSpec, Power, State, TableId};
 use messages::{
-    BootId, DeliveryKey, Digest, HubId, JobId, Millis, ReceiptRecord, SignedReceipt, decode,
+    BootId, DeliveryKey, Digest, Generation, HubId, JobId, Millis, ReceiptRecord, SignedReceipt,
+    SledId, decode,
 };
 
 use crate::{
@@ -48,6 +49,8 @@ pub(crate) struct Checks {
     /// Numbers of jobs whose rows were removed.
     left: BTreeSet<u64>,
     ended: BTreeSet<BootId>,
+    /// The newest boot of each sled, and the generation of its claim.
+    generations: BTreeMap<SledId, (BootId, Generation)>,
     /// Whose power-off was given up once: a sled that nobody could use.
     given_up: BTreeSet<BootId>,
     /// Boots whose agents are listened to.
@@ -78,6 +81,7 @@ impl Checks {
             jobs: BTreeMap::new(),
             left: BTreeSet::new(),
             ended: BTreeSet::new(),
+            generations: BTreeMap::new(),
             given_up: BTreeSet::new(),
             heard: BTreeSet::new(),
             last_receipt: (0, Digest([0; 32])),
@@ -122,6 +126,7 @@ impl Checks {
         let changed = |table| changes.iter().any(|row| row.table == table);
         if changed(TableId::Sleds) || changed(TableId::Boots) {
             claims(state)?;
+            self.generations_rise(state)?;
             reasons(state)?;
             let given_up = state.boots().filter(|(_, boot)| boot.is_given_up());
             self.given_up.extend(given_up.map(|(id, _)| id));
@@ -180,6 +185,24 @@ impl Checks {
                     "acknowledged-is-kept",
                     format!("job {} was acknowledged and is forgotten", job.number),
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `generation-rises`: the claims of a sled are told apart by numbers that rise.
+    fn generations_rise(&mut self, state: &State) -> Checked {
+        for (id, boot) in state.boots() {
+            let now = (id, boot.generation);
+            let before = *self.generations.entry(boot.sled).or_insert(now);
+            if id > before.0 && boot.generation <= before.1 {
+                return Err(broken(
+                    "generation-rises",
+                    format!("boot {id} is claim {}, after claim {}", now.1, before.1),
+                ));
+            }
+            if id > before.0 {
+                self.generations.insert(boot.sled, now);
             }
         }
         Ok(())

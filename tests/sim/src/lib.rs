@@ -18,6 +18,7 @@
 //! | name | what holds |
 //! | --- | --- |
 //! | `one-claim-per-sled` | a claimed sled names its one boot, and no boot goes on without a claim |
+//! | `generation-rises` | the claims of a sled are told apart by numbers that rise |
 //! | `order-needs-wipe` | an order goes to, and a runner starts on, a machine that was wiped clean since it was powered on |
 //! | `ticket-one-key` | all answers for one boot ticket go to one key |
 //! | `order-to-one-boot` | a runner's config goes to one power-on of one machine and is started once |

@@ -171,7 +171,13 @@ impl World {
         } else if acts && !on && was_on && seemed_on {
             self.check_cut(sled, "a power command")?;
             self.note(|| format!("sled {id} goes off by command"));
-            self.machines[sled].turn_off();
+            if generation.0.is_multiple_of(3) {
+                // Its BMC takes the command at once and its time.
+                let epoch = self.machines[sled].epoch;
+                self.at(4 * SECOND, Happening::HandOff { sled, epoch });
+            } else {
+                self.machines[sled].turn_off();
+            }
         }
         Ok(match (failure, on) {
             (Some(failure), true) => Outcome::PoweredOn(Err(failure)),
