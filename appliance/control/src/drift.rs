@@ -42,6 +42,12 @@ pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
     }
 }
 
+/// The settings of a sled are to be asked for as soon as its driver is there.
+pub(crate) fn due(state: &mut State, now: Millis, id: SledId) {
+    state.unread.insert(id);
+    state.facts_due.insert(id, now);
+}
+
 /// Asks for the settings of a sled now.
 pub(crate) fn ask(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
     let Some(generation) = state.sleds.get(id).map(|sled| sled.generation) else {

@@ -590,7 +590,7 @@ fn apply_sleds(state: &mut State, now: Millis, inventory: &Inventory, fx: &mut E
                 }));
                 state.sleds.insert(id, new_sled(spec, pools, circuit, now));
                 state.checks.insert(id, now);
-                drift::ask(state, now, id, fx);
+                drift::due(state, now, id);
                 acceptance::owe(state, now, id, fx);
             }
         }

@@ -166,6 +166,9 @@ pub(crate) fn finish(
     job.conclusion = Some(conclusion);
     let boot = job.boot;
     drop(job);
+    state.withdraw_effects(Subject::Job(id), |effect| {
+        matches!(effect, Effect::LookUpJob { .. })
+    });
     if let Some(boot) = boot {
         boots::job_completed(state, now, boot, fx);
     }

@@ -182,7 +182,8 @@ fn power_failed(
             sled.power_problem = Some(failure.message.clone());
         }
     }
-    if failure.permanent
+    // What contradicts itself is withheld: nothing comes of trying again.
+    if (failure.permanent || failure.contradiction)
         && let Some(boot) = boot
     {
         state.outbox.remove(id);
@@ -190,6 +191,7 @@ fn power_failed(
         crate::boots::fail(state, now, boot, reason, crate::boots::Off::Cut, fx);
     } else {
         retry(state, now, id, 0);
+        power::keep_distance(state, id);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use alloc::{format, string::ToString, vec::Vec};
 
-use messages::{BootId, Generation, Millis, Outcome, SledId};
+use messages::{BootId, EffectId, Generation, Millis, Outcome, SledId};
 
 use crate::{
     Effect, Effects, PowerFailure, PowerReading,
@@ -259,6 +259,29 @@ fn is_commanded(state: &State, now: Millis, sled: SledId) -> bool {
     state
         .effects_about(Subject::Sled(sled))
         .any(|(_, pending)| pending.due <= now)
+}
+
+/// A power-on that is tried again keeps its distance from its circuit's other
+/// starts, as a first try does.
+pub(crate) fn keep_distance(state: &mut State, id: EffectId) {
+    let Some(pending) = state.outbox.get(id) else {
+        return;
+    };
+    let Effect::PowerOn { sled, .. } = pending.effect else {
+        return;
+    };
+    let due = pending.due;
+    let circuit = state.sleds.get(sled).and_then(|sled| sled.circuit);
+    let of = circuit.and_then(|id| Some((id, state.circuits.get(id)?.stagger_ms)));
+    let Some((circuit, stagger_ms)) = of.filter(|(_, stagger_ms)| *stagger_ms > 0) else {
+        return;
+    };
+    let last = state.last_start.get(&circuit);
+    let due = due.max(last.map_or(due, |last| last.after(stagger_ms)));
+    state.last_start.insert(circuit, due);
+    if let Some(mut pending) = state.outbox.get_mut(id) {
+        pending.due = due;
+    }
 }
 
 /// A power-on was carried out.

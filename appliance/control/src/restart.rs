@@ -8,6 +8,7 @@ use crate::{
     Effect, Effects, acceptance, boots, deliveries, drift,
     index::outbox::Subject,
     outcomes::LINGER_MS,
+    power,
     rows::{BootStage, Power},
     runners,
     state::State,
@@ -77,6 +78,15 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     for circuit in state.circuits.keys() {
         state.last_start.insert(circuit, now);
     }
+    let turning_on: Vec<_> = state
+        .outbox
+        .iter()
+        .filter(|(_, pending)| matches!(pending.effect, Effect::PowerOn { .. }))
+        .map(|(id, _)| id)
+        .collect();
+    for effect in turning_on {
+        power::keep_distance(state, effect);
+    }
     let sleds: Vec<_> = state.sleds.keys().collect();
     for sled in sleds {
         let claimed = state
@@ -84,7 +94,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
             .get(sled)
             .is_some_and(|row| matches!(row.power, Power::Claimed { .. }));
         if !claimed {
-            drift::ask(state, now, sled, fx);
+            drift::due(state, now, sled);
         }
     }
     state.due_pools.extend(state.pools.keys());

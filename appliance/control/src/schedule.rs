@@ -287,6 +287,13 @@ fn start(state: &mut State, now: Millis, due: &BTreeSet<PoolId>, fx: &mut Effect
         .iter()
         .filter_map(|pool| candidate(state, *pool))
         .collect();
+    // What kept a pool from its turn may have ended just now, without its rows
+    // changing: it goes first all the same.
+    if !open.is_empty() {
+        let waiting = state.jobs.index().pools();
+        let waiting = waiting.filter(|(id, queue)| queue.unserved > 0 && !due.contains(id));
+        open.extend(waiting.filter_map(|(pool, _)| candidate(state, pool)));
+    }
     while let Some(next) = open.pop_first() {
         let pool = next.3;
         if let (Ok(sled), Some(job)) = (placement::place(state, now, pool), next_job(state, pool)) {

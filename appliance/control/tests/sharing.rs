@@ -10,7 +10,7 @@ use messages::{
 use musher_control::{
     BootImage, BootStage, CircuitSpec, Effect, Effects, Event, Hook, Inventory, InventoryError,
     JobAction, JobReport, Labels, Lever, Limits, MintScope, Outcome, PoolPolicy, PoolSpec,
-    PowerReading, PoweredOn, Reply, Scope, SledSpec, Source, State, WarmPolicy, step,
+    PowerFailure, PowerReading, PoweredOn, Reply, Scope, SledSpec, Source, State, WarmPolicy, step,
 };
 
 const KEY: AgentKey = AgentKey([1; 32]);
@@ -453,6 +453,29 @@ fn jobs_wait_rather_than_trip_a_breaker() {
     assert_eq!(staggered.under_way().len(), 1);
     staggered.pass(1_000);
     assert_eq!(staggered.under_way().len(), 2);
+    // Neither are they tried again at the same moment, nor after a restart.
+    let failure = PowerFailure {
+        permanent: false,
+        contradiction: false,
+        message: "no answer".into(),
+    };
+    staggered.settle_all("power-on", &Outcome::PoweredOn(Err(failure)));
+    let apart = |rack: &Rack| {
+        let due = |at: u64| {
+            let due = rack.state.due_effects(Millis(at));
+            due.filter(|(_, effect)| effect.name() == "power-on")
+                .count()
+        };
+        let all: Vec<u64> = (rack.now..rack.now + 60_000)
+            .step_by(500)
+            .filter(|at| due(*at) > due(at.saturating_sub(500)))
+            .collect();
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all[1] - all[0] >= 5_000, "{all:?}");
+    };
+    apart(&staggered);
+    staggered.step(Event::Started);
+    apart(&staggered);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! decides nothing itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -186,8 +186,6 @@ pub struct Waiting {
     incoming: mpsc::Receiver<Request>,
     committed: watch::Sender<u64>,
     storing: Arc<AtomicBool>,
-    /// What drivers are asked once there are some, each about the newest claim.
-    facts: BTreeMap<SledId, Generation>,
 }
 
 impl EngineConfig {
@@ -212,7 +210,6 @@ impl EngineConfig {
                 incoming,
                 committed,
                 storing,
-                facts: BTreeMap::new(),
             },
         ))
     }
@@ -236,7 +233,6 @@ impl Waiting {
         control::step(&mut self.state, self.config.clock.now(), event, &mut fx);
         self.config.store.commit(&self.state.drain_changes())?;
         fx.audit.iter().for_each(log_audit);
-        self.facts.extend(fx.read_facts);
         Ok(fx.reply)
     }
 
@@ -251,9 +247,6 @@ impl Waiting {
     /// # Errors
     /// When the system gives no thread.
     pub fn run(self, dispatch: impl Dispatch) -> std::io::Result<thread::JoinHandle<()>> {
-        for (sled, generation) in self.facts {
-            dispatch.read_facts(sled, generation);
-        }
         let worker = Worker {
             config: self.config,
             state: self.state,

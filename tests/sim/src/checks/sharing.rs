@@ -21,11 +21,6 @@ use super::{Checked, broken};
 /// A pool and a repository that uses it.
 type Share = (PoolId, Arc<str>);
 
-/// How often a job may be passed over by a pool of lower priority: what stands
-/// in the way of all may end between two turns, and the next event may be the
-/// other pool's.
-const PASSED: u32 = 3;
-
 /// What is remembered from commit to commit.
 #[derive(Debug, Default)]
 pub(crate) struct Sharing {
@@ -34,8 +29,6 @@ pub(crate) struct Sharing {
     before: Seen,
     /// When each circuit last began to start a sled, in true time.
     starts: BTreeMap<String, u64>,
-    /// How often a job that waits was passed over.
-    passed: BTreeMap<JobId, u32>,
 }
 
 /// What matters to claims, after a commit.
@@ -295,7 +288,7 @@ impl Sharing {
     /// `priority-holds`. Of the pools that a sled serves, the one with the
     /// highest priority gets it; a waiting job raises its pool's with time.
     fn priorities(
-        &mut self,
+        &self,
         state: &State,
         inventory: &Inventory,
         claims: &[(BootId, &Boot)],
@@ -315,12 +308,7 @@ impl Sharing {
             let (Some((_, sled)), Some(pool)) = (sled, pool_of(inventory, boot)) else {
                 continue;
             };
-            // A circuit's hindrance may end between two turns, and the next
-            // event may be another pool's.
-            let limited = circuit_of(state, inventory, boot.sled).is_some_and(|circuit| {
-                circuit.watts > 0 || circuit.starts > 0 || circuit.stagger_ms > 0
-            });
-            if boot.for_job.is_none() || limited {
+            if boot.for_job.is_none() {
                 continue;
             }
             // Whatever may have waited in its pool when it was claimed.
@@ -363,17 +351,13 @@ impl Sharing {
                 if before <= own {
                     continue;
                 }
-                let passed = self.passed.entry(job).or_insert(0);
-                *passed += 1;
-                if *passed > PASSED {
-                    return Err(broken(
-                        "priority-holds",
-                        format!(
-                            "boot {id} of pool {} at {own} went before job {job} of pool {} at {before}",
-                            pool.name, spec.name
-                        ),
-                    ));
-                }
+                return Err(broken(
+                    "priority-holds",
+                    format!(
+                        "boot {id} of pool {} at {own} went before job {job} of pool {} at {before}",
+                        pool.name, spec.name
+                    ),
+                ));
             }
         }
         Ok(())
