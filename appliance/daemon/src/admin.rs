@@ -126,6 +126,30 @@ struct Status {
     ways: WaysView,
 }
 
+/// A person's word on what a sled owes before it is in service.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Judgement {
+    status: Verdict,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Success,
+    Failure,
+}
+
+/// `POST /api/v1/acceptance/{id}/status`: the id is the sled's name or the nonce
+/// of its present try.
+fn judgement(id: &str, body: &[u8]) -> Result<Lever, serde_json::Error> {
+    let said: Judgement = serde_json::from_slice(body)?;
+    Ok(Lever::Accept {
+        acceptance: id.to_owned(),
+        passed: matches!(said.status, Verdict::Success),
+    })
+}
+
 /// Whether a peer is in this network.
 fn is_in(network: Option<(Ipv4Addr, Ipv4Addr)>, peer: IpAddr) -> bool {
     let (Some((address, mask)), IpAddr::V4(peer)) = (network, peer.to_canonical()) else {
@@ -321,16 +345,20 @@ impl Admin {
     }
 
     async fn act(&self, path: &[String], request: Request<Incoming>) -> Answer {
-        if path != ["levers"] {
-            return text(StatusCode::NOT_FOUND, "not found");
-        }
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let read: fn(&str, &[u8]) -> Result<Lever, serde_json::Error> = match path.as_slice() {
+            ["levers"] => |_, body| serde_json::from_slice(body),
+            ["acceptance", _, "status"] => judgement,
+            _ => return text(StatusCode::NOT_FOUND, "not found"),
+        };
         let body = Limited::new(request.into_body(), COMMAND_BYTES)
             .collect()
             .await;
         let Ok(body) = body else {
             return text(StatusCode::PAYLOAD_TOO_LARGE, "the command is too long");
         };
-        let lever: Lever = match serde_json::from_slice(&body.to_bytes()) {
+        let name = path.get(1).copied().unwrap_or_default();
+        let lever = match read(name, &body.to_bytes()) {
             Ok(lever) => lever,
             Err(error) => {
                 let message = format!("this is no command that is known here: {error}");

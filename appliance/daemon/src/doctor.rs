@@ -84,7 +84,8 @@ struct Need {
     place: control::Scope,
     public: Vec<String>,
     mints_in_repositories: bool,
-    reruns: bool,
+    /// It runs jobs again or has sleds prove themselves.
+    writes_actions: bool,
 }
 
 impl Need {
@@ -97,13 +98,13 @@ impl Need {
             place: pool.scope.clone(),
             public: pool.public.clone(),
             mints_in_repositories: pool.policy.mint_scope == MintScope::Repository,
-            reruns: pool.policy.max_reruns > 0,
+            writes_actions: pool.policy.max_reruns > 0 || pool.acceptance.is_some(),
         })
     }
 
     /// GitHub Docs, "Permissions required for GitHub Apps".
     fn permissions(&self) -> Permissions {
-        let actions = if self.reruns { "write" } else { "read" };
+        let actions = if self.writes_actions { "write" } else { "read" };
         let mut wanted = vec![("metadata", "read"), ("actions", actions)];
         if self.scope.is_org() {
             wanted.push(("organization_self_hosted_runners", "write"));

@@ -128,6 +128,14 @@ pub(super) enum SledLever {
     },
     /// Lift a hold; a sled that is held powers off
     Unhold(Target),
+    /// Judge by hand a sled that owes an acceptance run: into service with it
+    Accept {
+        /// Withhold it instead
+        #[arg(long)]
+        failed: bool,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// A time span in seconds, as people write it.
@@ -190,6 +198,17 @@ impl From<SledLever> for (Lever, Reach) {
                 target: Target { name: sled, reach },
             } => (Lever::Hold { sled, seconds }, reach),
             SledLever::Unhold(Target { name: sled, reach }) => (Lever::Unhold { sled }, reach),
+            SledLever::Accept {
+                failed,
+                target:
+                    Target {
+                        name: acceptance,
+                        reach,
+                    },
+            } => {
+                let passed = !failed;
+                (Lever::Accept { acceptance, passed }, reach)
+            }
         }
     }
 }

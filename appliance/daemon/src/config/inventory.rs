@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use control::{BootImage, Inventory, PoolSpec, Scope, SledSpec};
+use control::{AcceptanceSpec, BootImage, Inventory, PoolSpec, Scope, SledSpec};
 use messages::{Assurance, Digest, ImageRef, Mac};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -126,6 +126,28 @@ struct WirePool {
     group: Option<String>,
     #[serde(default)]
     public: Vec<String>,
+    acceptance: Option<WireAcceptance>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAcceptance {
+    repository: String,
+    workflow: String,
+    #[serde(rename = "ref")]
+    reference: String,
+    inputs: BTreeMap<String, String>,
+}
+
+impl From<WireAcceptance> for AcceptanceSpec {
+    fn from(wire: WireAcceptance) -> Self {
+        Self {
+            repository: wire.repository,
+            workflow: wire.workflow,
+            reference: wire.reference,
+            inputs: wire.inputs.into_iter().collect(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -410,6 +432,6 @@ fn check_pool(
         policy,
         group: wire.group,
         public: wire.public,
-        acceptance: None,
+        acceptance: wire.acceptance.map(Into::into),
     })
 }

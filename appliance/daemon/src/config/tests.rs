@@ -137,6 +137,43 @@ fn check(config: &str, inventory: &str, parts: &[&str]) {
 }
 
 #[test]
+fn acceptance_is_read_and_checked() {
+    let with = |lines: &str| {
+        let pool = "image = \"debian-12\"\n\n[[sled]]";
+        INVENTORY.replacen(
+            pool,
+            &format!("image = \"debian-12\"\n[pool.acceptance]\n{lines}\n\n[[sled]]"),
+            1,
+        )
+    };
+    let good = r#"
+        repository = "octo-org/infra"
+        workflow = "accept.yml"
+        ref = "main"
+        inputs = { sled = "{{sled.name}}", runner = "{{label}}" }"#;
+    let loaded = Folder::new().load(CONFIG, &with(good)).unwrap();
+    let spec = loaded.inventory.pools[0].acceptance.as_ref().unwrap();
+    assert_eq!((spec.reference.as_str(), spec.inputs.len()), ("main", 2));
+    for (old, new, parts) in [
+        (
+            "octo-org/infra",
+            "other/infra",
+            ["linux-x64", "does not cover"],
+        ),
+        ("octo-org/infra", "infra", ["linux-x64", "owner/name"]),
+        ("{{label}}", "none", ["linux-x64", "runs-on"]),
+        (
+            "{{sled.name}}",
+            "{{sled.rack}}",
+            ["linux-x64", "{{sled.rack}}"],
+        ),
+        ("ref =", "branch =", ["inventory.toml", "branch"]),
+    ] {
+        check(CONFIG, &with(&good.replacen(old, new, 1)), &parts);
+    }
+}
+
+#[test]
 fn an_enterprise_needs_a_classic_token() {
     let enterprise = INVENTORY.replacen("{ org = \"octo-org\" }", "{ enterprise = \"octo\" }", 1);
     let without = CONFIG.replacen("token_path = \"token\"\n", "", 1);

@@ -49,7 +49,8 @@ pub(in crate::cli) struct Wish {
     /// Runners of single repositories instead of a whole organization
     #[arg(long)]
     repositories: bool,
-    /// Also may run failed jobs again (pools with max_reruns)
+    /// Also may run failed jobs again and start acceptance runs (pools with
+    /// max_reruns or acceptance)
     #[arg(long)]
     reruns: bool,
     /// Base of GitHub's REST API
