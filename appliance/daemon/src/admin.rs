@@ -38,6 +38,7 @@ use crate::{
     http::{Answer, Connections, Shutdown, answer, json, serve_connection, text},
     keys::ReceiptKey,
     page,
+    releases::{ReleaseBoard, ReleasesView},
     store::Store,
     ways::{Ways, WaysView},
 };
@@ -116,6 +117,8 @@ pub struct Admin {
     pub sled_network: Option<(Ipv4Addr, Ipv4Addr)>,
     /// How deliveries come in.
     pub ways: Ways,
+    /// The runner's releases, one per App.
+    pub releases: Vec<Arc<ReleaseBoard>>,
 }
 
 /// The whole appliance in one answer.
@@ -124,6 +127,7 @@ struct Status {
     #[serde(flatten)]
     core: control::StatusView,
     ways: WaysView,
+    runner_releases: Vec<ReleasesView>,
 }
 
 /// A person's word on what a sled owes before it is in service.
@@ -241,14 +245,21 @@ impl Admin {
         answer
     }
 
-    async fn page(&self, render: fn(&control::StatusView, &WaysView) -> String) -> Answer {
+    fn releases(&self) -> Vec<ReleasesView> {
+        self.releases.iter().map(|board| board.view()).collect()
+    }
+
+    async fn page(
+        &self,
+        render: fn(&control::StatusView, &WaysView, &[ReleasesView]) -> String,
+    ) -> Answer {
         match self
             .engine
             .query(|state, now| state.status(now, JOBS))
             .await
         {
             Ok(view) => {
-                let html = render(&view, &self.ways.view());
+                let html = render(&view, &self.ways.view(), &self.releases());
                 answer(StatusCode::OK, "text/html; charset=utf-8", html)
             }
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -269,6 +280,7 @@ impl Admin {
                 let whole = view.map(|core| Status {
                     core,
                     ways: self.ways.view(),
+                    runner_releases: self.releases(),
                 });
                 whole.map_or_else(stopping, |whole| json(StatusCode::OK, &whole))
             }

@@ -22,6 +22,7 @@ mod power;
 mod tunnel;
 
 pub use gpio::Gpio;
+pub(crate) use inventory::digest_file;
 pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
 pub use power::DriverConfig;
 

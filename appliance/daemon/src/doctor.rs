@@ -9,13 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use control::{MintScope, PoolSpec};
 use serde::Serialize;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, LoadedInventory};
 use crate::github::{
     App, DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, Installation, JitRequest,
     Permissions, Scope,
 };
+use crate::releases;
 use crate::strangers;
 
+mod runner;
 mod webhook;
 
 /// A clock that differs by less than this does no harm: JWTs are backdated.
@@ -25,7 +27,7 @@ const CLOCK_MS: i64 = 30_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at: `clock`, `app`, `permission`, `event`,
-    /// `installation`, `public`, `jit`, `webhook`, `secret` or `github`.
+    /// `installation`, `public`, `jit`, `runner`, `webhook`, `secret` or `github`.
     pub about: &'static str,
     /// What is wrong.
     pub found: String,
@@ -124,7 +126,7 @@ pub async fn examine(
     config: &Config,
     github: &config::Github,
     client: &GithubClient,
-    pools: &[PoolSpec],
+    inventory: Option<&LoadedInventory>,
 ) -> Report {
     let mut report = Report {
         app: github.name.clone(),
@@ -137,7 +139,10 @@ pub async fn examine(
         return report;
     };
     let mut needs = Vec::new();
-    for pool in pools.iter().filter(|pool| pool.github == github.name) {
+    let (pools, images) = inventory
+        .map(|inventory| releases::of_app(&github.name, inventory))
+        .unwrap_or_default();
+    for pool in &pools {
         match Need::of(pool) {
             Ok(need) => needs.push(need),
             Err(error) => report.failure(&error),
@@ -152,6 +157,9 @@ pub async fn examine(
     spare_permissions(&mut report, &app, &needs);
     for need in &needs {
         place(&mut report, client, &app, need).await;
+    }
+    if let Some(need) = needs.first() {
+        runner::look(&mut report, config, client, &need.scope, &images).await;
     }
     webhook::look(&mut report, config, github, client).await;
     report

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 mod answer;
 mod api;
 mod apps;
+mod archive;
 mod auth;
 mod budget;
 mod cache;
@@ -39,6 +40,7 @@ mod tests;
 mod workflows;
 
 pub use apps::{App, Installation, Permissions};
+pub use archive::Archive;
 pub use budget::Hold;
 pub use deliveries::{Cursor, HookConfig, LogEntry, LogPage, LoggedDelivery};
 pub(crate) use endpoint::{is_loopback, roots};

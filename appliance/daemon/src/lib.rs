@@ -13,6 +13,7 @@
 //! | [`intake`] | hands deliveries of every way to the core | verifies |
 //! | [`github`] | talks to GitHub's API | repeats a minting |
 //! | [`doctor`] | finds what keeps an App from serving its pools | changes a setting |
+//! | [`releases`] | watches the runner's releases, warns of old images | changes an image |
 //! | [`power`] | turns sleds on and off | assumes a state |
 //! | [`netboot`] | serves DHCP, TFTP, boot files | says who may boot |
 //! | [`agents`] | speaks with agents over pinned TLS | tells them what to do on its own |
@@ -44,6 +45,7 @@ pub mod payload;
 pub mod power;
 pub mod reader;
 pub mod receipts;
+pub mod releases;
 pub mod retry;
 pub mod serve;
 pub mod store;

@@ -1,6 +1,6 @@
 //! The status page: what the appliance is doing, for people who look at it.
 //!
-//! It turns a [`StatusView`] and a [`WaysView`] into HTML and nothing else: it reads no state,
+//! It turns a [`StatusView`], a [`WaysView`] and [`ReleasesView`]s into HTML and nothing else: it reads no state,
 //! keeps none, and offers nothing to press. The page works without its script
 //! (it then reloads itself), loads nothing from anywhere else, and carries no
 //! inline style or script, so [`CONTENT_SECURITY_POLICY`] can forbid both.
@@ -20,7 +20,7 @@
 use control::StatusView;
 use maud::{DOCTYPE, Markup, html};
 
-use crate::ways::WaysView;
+use crate::{releases::ReleasesView, ways::WaysView};
 
 #[cfg(test)]
 mod fixture;
@@ -56,7 +56,7 @@ pub const MOST_JOBS: usize = 100;
 
 /// The whole page.
 #[must_use]
-pub fn document(view: &StatusView, ways: &WaysView) -> String {
+pub fn document(view: &StatusView, ways: &WaysView, releases: &[ReleasesView]) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -64,7 +64,7 @@ pub fn document(view: &StatusView, ways: &WaysView) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (sentence::title(view)) }
+                title { (sentence::title(view, releases)) }
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/style.css";
                 script src="/page.js" defer {}
@@ -82,7 +82,7 @@ pub fn document(view: &StatusView, ways: &WaysView) -> String {
                         span #link-text { "as of " (words::clock(view.now)) }
                     }
                 }
-                (main(view, ways))
+                (main(view, ways, releases))
                 footer.foot {
                     p {
                         "A boot does exactly one job. A sled that ran one is proved off, netbooted and wiped before it gets the next."
@@ -100,17 +100,17 @@ pub fn document(view: &StatusView, ways: &WaysView) -> String {
 
 /// The part of the page that changes: one `<main id="live">` element.
 #[must_use]
-pub fn live(view: &StatusView, ways: &WaysView) -> String {
-    main(view, ways).into_string()
+pub fn live(view: &StatusView, ways: &WaysView, releases: &[ReleasesView]) -> String {
+    main(view, ways, releases).into_string()
 }
 
-fn main(view: &StatusView, ways: &WaysView) -> Markup {
+fn main(view: &StatusView, ways: &WaysView, releases: &[ReleasesView]) -> Markup {
     html! {
         main #live .few[view.sleds.len() <= rack::FEW]
-            data-now=(view.now) data-title=(sentence::title(view)) data-active[sentence::is_active(view)]
+            data-now=(view.now) data-title=(sentence::title(view, releases)) data-active[sentence::is_active(view)]
         {
             (sentence::headline(view))
-            (problems::strip(view))
+            (problems::strip(view, releases))
             (rack::section(view))
             (queue::section(view))
             (jobs::section(view))

@@ -48,6 +48,7 @@ use crate::{
             serve::SystemClock,
         },
     },
+    releases::{self, ReleaseBoard, Releases},
     store::Store,
     sweep::Places,
     vault::Vault,
@@ -115,7 +116,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         vault: vault.clone(),
         wakers: wakers.clone(),
         receipts: Arc::clone(&receipts),
-        hubs: numbered.clients,
+        hubs: numbered.clients.clone(),
         drivers: numbered.drivers,
         logs: logs.clone(),
     };
@@ -137,6 +138,9 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         clock,
     };
     let ways = ways.start(&mut tasks, &shutdown);
+    let releases = watch_releases(&numbered.clients, &state_dir, &inventory, clock, |it| {
+        tasks.spawn(it.run(shutdown.clone()));
+    });
     let admin = Arc::new(Admin {
         engine: engine.clone(),
         store: store.clone(),
@@ -145,6 +149,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         sled_network: separate_sled_network(&config),
         desk,
         ways,
+        releases,
     });
     let admin_tls = TlsAcceptor::from(Arc::clone(&keys.admin_tls.config));
     tasks.spawn(Arc::clone(&admin).run(listeners.admin, admin_tls, shutdown.clone()));
@@ -195,6 +200,34 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
     drop(tokio::task::spawn_blocking(move || worker.join()).await);
     drop(fs::remove_file(control_socket(&state_dir)));
     Ok(())
+}
+
+/// Watches the runner's releases for every App that pools use.
+fn watch_releases(
+    clients: &BTreeMap<messages::HubId, GithubClient>,
+    state_dir: &Path,
+    inventory: &LoadedInventory,
+    clock: Clock,
+    mut start: impl FnMut(Releases),
+) -> Vec<Arc<ReleaseBoard>> {
+    let mut boards = Vec::new();
+    for client in clients.values() {
+        let (pools, images) = releases::of_app(client.name(), inventory);
+        if pools.is_empty() {
+            continue;
+        }
+        let board = Arc::new(ReleaseBoard::default());
+        start(Releases {
+            client: client.background(),
+            pools,
+            images,
+            folder: releases::folder(state_dir, client.name()),
+            clock,
+            board: Arc::clone(&board),
+        });
+        boards.push(board);
+    }
+    boards
 }
 
 /// Where the other commands reach the daemon.

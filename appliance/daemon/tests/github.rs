@@ -10,6 +10,8 @@ mod doctor;
 mod endpoints;
 #[path = "github/manifest.rs"]
 mod manifest;
+#[path = "github/releases.rs"]
+mod releases;
 #[path = "github/stage.rs"]
 mod stage;
 #[path = "github/sweep.rs"]

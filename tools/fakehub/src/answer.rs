@@ -131,6 +131,13 @@ pub enum Body {
     Json(Value),
     /// A file to download.
     File(std::sync::Arc<Vec<u8>>),
+    /// One that breaks off before its end.
+    Cut {
+        /// What comes.
+        bytes: std::sync::Arc<Vec<u8>>,
+        /// The length that is announced.
+        says: u64,
+    },
 }
 
 /// One answer.
@@ -206,7 +213,7 @@ impl Answer {
     pub fn value(&self) -> &Value {
         match &self.body {
             Body::Json(value) => value,
-            Body::Empty | Body::File(_) => &Value::Null,
+            Body::Empty | Body::File(_) | Body::Cut { .. } => &Value::Null,
         }
     }
 }

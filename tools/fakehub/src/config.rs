@@ -614,12 +614,19 @@ impl RunnerTarball {
     #[must_use]
     pub fn new(bytes: Vec<u8>, version: &str) -> Self {
         let sha256 = crate::ids::hex(&crate::ids::sha256(&bytes));
-        let filename = format!("actions-runner-linux-x64-{version}.tar.gz");
-        Self {
-            filename,
+        let runner = Self {
+            filename: String::new(),
             bytes: Arc::new(bytes),
             sha256,
-        }
+        };
+        runner.of_version(version)
+    }
+
+    /// The same bytes as another release.
+    #[must_use]
+    pub fn of_version(self, version: &str) -> Self {
+        let filename = format!("actions-runner-linux-x64-{version}.tar.gz");
+        Self { filename, ..self }
     }
 }
 

@@ -34,6 +34,8 @@ pub fn handle(hub: &Hub, request: &Request) -> Answer {
                 steal(hub, &found, request)
             } else if at("/_fakehub/faults").is_some() {
                 add_fault(hub, request)
+            } else if at("/_fakehub/runner").is_some() {
+                offer_runner(hub, request)
             } else if at("/_fakehub/busy-lies").is_some() {
                 busy_lies(hub, request)
             } else if at("/_fakehub/tokens/revoke").is_some() {
@@ -148,6 +150,13 @@ fn steal(hub: &Hub, found: &Parameters, request: &Request) -> Result<Answer, Ans
     hub.announce(&mut state, [taken]);
     let job = state.jobs.get(&id).ok_or_else(Answer::not_found)?;
     Ok(Answer::json(202, show(hub, job)))
+}
+
+fn offer_runner(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
+    let body = request.object()?;
+    let version = field(&body, "version")?.to_owned();
+    hub.state().runner_version = Some(version);
+    Ok(Answer::empty(204))
 }
 
 fn add_fault(hub: &Hub, request: &Request) -> Result<Answer, Answer> {

@@ -69,6 +69,7 @@
 //! | `POST /_fakehub/jobs/{id}/steal` `{runner_name}` | a runner that nobody here knows takes the queued job; 202 |
 //! | `POST /_fakehub/faults` `{kind, method?, path?, times?, …}` | one of GitHub's bad days, see below; 201 |
 //! | `DELETE /_fakehub/faults` | ends them all; 204 |
+//! | `POST /_fakehub/runner` `{version}` | offers the runner under another version; 204 |
 //! | `POST /_fakehub/busy-lies` `{on}` | runners in mid-job look idle and can be deleted; 204 |
 //! | `POST /_fakehub/tokens/revoke` | every installation token is void from now on; 200 `{revoked}` |
 //! | `GET /_fakehub/jobs`, `GET /_fakehub/jobs/{id}` | status, conclusion, runner, times, log |
@@ -96,6 +97,9 @@
 //! | `slow`, with `delay_ms` | done, and answered late |
 //! | `lost_answer` | done, and the connection closed instead of an answer |
 //! | `secondary_limit`, with `retry_after_s` | 403 as for a secondary rate limit, and not done |
+//! | `spoilt_archive`, `cut_archive`, `huge_archive` | the runner's archive is not what it should be; `method` and `path` do not matter |
+//!
+//! Downloads are struck by the others where `path` names `/_download`.
 //!
 //! A 409 after a lost answer, and a rerun refused while its run is open, need
 //! no fault: that is how GitHub works.
@@ -126,6 +130,7 @@ pub mod broker;
 pub mod channel;
 pub mod config;
 pub mod control;
+mod downloads;
 pub mod hub;
 pub mod ids;
 pub mod keys;

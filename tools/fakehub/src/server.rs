@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::answer::{Answer, Body, Request};
 use crate::config::Listener;
+use crate::downloads::{self, Outgoing};
 use crate::hub::Hub;
 use crate::state::Trouble;
 use crate::{StartError, api, broker, control};
@@ -158,7 +159,7 @@ async fn serve_one(
     hub: &Arc<Hub>,
     side: Side,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Lost> {
+) -> Result<hyper::Response<Outgoing>, Lost> {
     let (parts, body) = request.into_parts();
     let head_only = parts.method == hyper::Method::HEAD;
     let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
@@ -198,6 +199,7 @@ async fn serve_one(
 /// Answers, unless one of GitHub's bad days strikes.
 async fn troubled(hub: &Arc<Hub>, side: Side, request: &Request) -> Result<Answer, Lost> {
     let github = side == Side::Api && !request.path.starts_with("/_");
+    let github = github || request.path.starts_with("/_download/");
     let trouble = match github {
         true => hub.state().strike(&request.method, &request.path),
         false => None,
@@ -219,7 +221,10 @@ async fn troubled(hub: &Arc<Hub>, side: Side, request: &Request) -> Result<Answe
             route(hub, side, request).await;
             Err(Lost)
         }
-        None => Ok(route(hub, side, request).await),
+        // These strike downloads alone.
+        Some(Trouble::SpoiltArchive | Trouble::CutArchive | Trouble::HugeArchive) | None => {
+            Ok(route(hub, side, request).await)
+        }
     }
 }
 
@@ -227,7 +232,7 @@ async fn troubled(hub: &Arc<Hub>, side: Side, request: &Request) -> Result<Answe
 pub async fn route(hub: &Arc<Hub>, side: Side, request: &Request) -> Answer {
     let first = request.path.split('/').nth(1).unwrap_or_default();
     match (first, side) {
-        ("_download", _) => download(hub, request),
+        ("_download", _) => downloads::handle(hub, request),
         ("_runner", _) => broker::handle(hub, request).await,
         ("_fakehub", Side::Api) => control::handle(hub, request),
         (_, Side::Api) => api::take_form(hub, request).unwrap_or_else(|| api::handle(hub, request)),
@@ -235,38 +240,36 @@ pub async fn route(hub: &Arc<Hub>, side: Side, request: &Request) -> Answer {
     }
 }
 
-fn download(hub: &Hub, request: &Request) -> Answer {
-    let name = request.path.strip_prefix("/_download/").unwrap_or_default();
-    match &hub.config.runner {
-        Some(runner) if runner.filename == name && request.method == "GET" => Answer {
-            status: 200,
-            headers: vec![("content-type", "application/gzip".to_owned())],
-            body: Body::File(Arc::clone(&runner.bytes)),
-        },
-        Some(_) | None => Answer::not_found(),
-    }
-}
-
-fn response(answer: Answer, head_only: bool) -> hyper::Response<Full<Bytes>> {
+fn response(answer: Answer, head_only: bool) -> hyper::Response<Outgoing> {
     let mut response = hyper::Response::builder()
         .status(answer.status)
         .header("server", "fakehub");
     for (name, value) in &answer.headers {
         response = response.header(*name, value);
     }
-    let bytes = match answer.body {
-        Body::Empty => Bytes::new(),
+    let (bytes, says) = match answer.body {
+        Body::Cut { bytes, says } => (Bytes::from_owner(SharedBytes(bytes)), Some(says)),
+        Body::Empty => (Bytes::new(), None),
         Body::Json(value) => {
             response = response.header("content-type", "application/json; charset=utf-8");
-            Bytes::from(value.to_string())
+            (Bytes::from(value.to_string()), None)
         }
-        Body::File(bytes) => Bytes::from_owner(SharedBytes(bytes)),
+        Body::File(bytes) => (Bytes::from_owner(SharedBytes(bytes)), None),
     };
     if head_only {
         response = response.header("content-length", bytes.len());
     }
-    let body = if head_only { Bytes::new() } else { bytes };
-    response.body(Full::new(body)).unwrap_or_default()
+    let body = match says {
+        _ if head_only => Outgoing::whole(Bytes::new()),
+        Some(says) => {
+            response = response.header("content-length", says);
+            Outgoing::cut(bytes)
+        }
+        None => Outgoing::whole(bytes),
+    };
+    response
+        .body(body)
+        .unwrap_or_else(|_| hyper::Response::new(Outgoing::whole(Bytes::new())))
 }
 
 /// Serves one buffer to many without copies.

@@ -278,6 +278,8 @@ pub struct State {
     pub permits: HashMap<String, RunnerPermit>,
     /// What will go wrong.
     pub faults: Vec<Fault>,
+    /// The runner's version that is offered, if not the configured one.
+    pub runner_version: Option<String>,
     /// Requests so far, by method and route.
     pub asked: BTreeMap<(&'static str, &'static str), u64>,
     /// Whether runners in mid-job look idle (actions/runner#4422).
@@ -302,6 +304,7 @@ impl Default for State {
             runs: BTreeMap::new(),
             permits: HashMap::new(),
             faults: Vec::new(),
+            runner_version: None,
             asked: BTreeMap::new(),
             busy_lies: false,
             manifests: HashMap::new(),

@@ -65,9 +65,12 @@ enum Command {
         /// The runner's release tarball, unpacked to /home/runner/actions-runner.
         #[arg(long)]
         tarball: PathBuf,
-        /// The squashfs file to write.
+        /// The squashfs file to write; its manifest goes beside it.
         #[arg(long)]
         out: PathBuf,
+        /// The runner's version for the manifest; by the tarball's name without.
+        #[arg(long)]
+        runner_version: Option<String>,
         /// What the root filesystem is made of.
         #[arg(long, value_enum, default_value_t = runner::Base::Busybox)]
         base: runner::Base,
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::Runner {
             tarball,
             out,
+            runner_version,
             base,
             suite,
             cache,
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         } => runner::pack(&runner::Plan {
             tarball,
             out,
+            version: runner_version,
             base,
             suite,
             cache,

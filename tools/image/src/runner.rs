@@ -4,11 +4,13 @@
 //! owners are set in a tar stream that mksquashfs reads.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
+use sha2::{Digest as _, Sha256};
 
 use crate::apt::{self, Apt};
 use crate::{files, run, userland};
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) tarball: PathBuf,
     /// The squashfs to write.
     pub(crate) out: PathBuf,
+    /// The runner's version, if not as the tarball's name has it.
+    pub(crate) version: Option<String>,
     /// What the root filesystem is made of.
     pub(crate) base: Base,
     /// Debian suite.
@@ -75,6 +79,7 @@ pub(crate) fn pack(plan: &Plan) -> Result<()> {
     let packed = gather(plan, &stage).and_then(|tar| squash(plan, &tar));
     files::remove_tree(&stage)?;
     packed?;
+    describe(plan)?;
     let size = fs::metadata(&plan.out).map_or(0, |meta| meta.len());
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     println!("{}: {}", plan.out.display(), files::mebibytes(size));
@@ -153,6 +158,56 @@ fn squash(plan: &Plan, tar: &Path) -> Result<()> {
     };
     run::with_input(&mut command, tar)?;
     fs::rename(&beside, &plan.out).with_context(|| format!("rename to {}", plan.out.display()))
+}
+
+/// Writes beside the squashfs which runner is in it, for the appliance to warn
+/// before GitHub gives such runners no more jobs.
+fn describe(plan: &Plan) -> Result<()> {
+    let mut beside = plan.out.as_os_str().to_owned();
+    beside.push(".manifest.toml");
+    let beside = PathBuf::from(beside);
+    let Some(version) = plan
+        .version
+        .as_deref()
+        .or_else(|| version_of(&plan.tarball))
+    else {
+        // The one of an image that was here before says nothing of this one.
+        return match fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", beside.display()))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        };
+    };
+    ensure!(
+        is_version(version),
+        "{version:?} is no version of the runner: write three numbers such as 2.335.0"
+    );
+    let mut image = fs::File::open(&plan.out).context("open the image")?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 256 * 1024]);
+    loop {
+        match image.read(&mut piece).context("read the image")? {
+            0 => break,
+            read => hash.update(&piece[..read]),
+        }
+    }
+    let digest = hash.finalize();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("sha256 = \"{hex}\"\nrunner_version = \"{version}\"\n");
+    files::write(&beside, text.as_bytes(), 0o644)
+}
+
+/// As GitHub names its releases: actions-runner-linux-x64-2.335.0.tar.gz.
+fn version_of(tarball: &Path) -> Option<&str> {
+    let name = tarball.file_name()?.to_str()?.strip_suffix(".tar.gz")?;
+    let version = name.strip_prefix("actions-runner-")?.rsplit('-').next()?;
+    Some(version).filter(|version| is_version(version))
+}
+
+fn is_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.len() == 3 && parts.iter().all(number)
 }
 
 /// Lays out the busybox base.
@@ -265,7 +320,18 @@ exec su root -c "$line"
 mod tests {
     use std::process::Command;
 
-    use super::{SUDO, files};
+    use std::path::Path;
+
+    use super::{SUDO, files, version_of};
+
+    #[test]
+    fn a_release_names_its_version() {
+        let check = |name: &str, expect| assert_eq!(version_of(Path::new(name)), expect, "{name}");
+        check("a/actions-runner-linux-x64-2.335.0.tar.gz", Some("2.335.0"));
+        check("actions-runner-linux-x64.tar.gz", None);
+        check("stub-runner.tar.gz", None);
+        check("actions-runner-linux-x64-2.335.0-beta.tar.gz", None);
+    }
 
     /// Runs the wrapper with a `su` in PATH that prints what it was given and
     /// then runs it.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::table::{cell, columns};
 use crate::config::{Config, load_config, load_inventory};
 use crate::github::{GithubClient, RunnerLabel};
+use crate::releases::{self, Cache};
 use crate::serve::client_config;
 
 mod arguments;
@@ -19,7 +20,7 @@ mod doctor;
 mod manifest;
 
 pub(super) use arguments::GithubCommand;
-use arguments::{At, DeliveriesCommand, LabelsCommand, RunnersCommand, TokensCommand};
+use arguments::{At, DeliveriesCommand, LabelsCommand, Place, RunnersCommand, TokensCommand};
 
 /// Longest list of deliveries that is shown.
 const MOST_DELIVERIES: usize = 10_000;
@@ -91,27 +92,42 @@ pub(super) fn run(command: GithubCommand) -> anyhow::Result<()> {
                 )
             })
         }
-        GithubCommand::Downloads(place) => {
-            let session = Session::open(&place.at)?;
-            let found = session
-                .runtime
-                .block_on(session.client.runner_downloads(place.scope.0))?;
-            session.show(&found, |value| {
-                rows(value, &["os", "architecture", "filename", "sha256"])
-            })
-        }
+        GithubCommand::Downloads(place) => downloads(place),
         GithubCommand::Tokens(command) => tokens(command),
         GithubCommand::Deliveries(command) => deliveries(command),
         GithubCommand::Doctor { at, inventory } => {
             let config = load_config(&at.config)?;
-            let pools = match inventory {
-                Some(file) => load_inventory(&config, &file)?.inventory.pools,
-                None => Vec::new(),
-            };
-            doctor::run(&config, at.app.as_deref(), &pools, at.json)
+            let inventory = inventory.map(|file| load_inventory(&config, &file));
+            let inventory = inventory.transpose()?;
+            doctor::run(&config, at.app.as_deref(), inventory.as_ref(), at.json)
         }
         GithubCommand::Manifest(wish) => manifest::run(&wish),
     }
+}
+
+/// What GitHub offers, and which of it this appliance has fetched and verified.
+fn downloads(place: Place) -> anyhow::Result<()> {
+    let session = Session::open(&place.at)?;
+    let found = session
+        .runtime
+        .block_on(session.client.runner_downloads(place.scope.0))?;
+    let config = load_config(&place.at.config)?;
+    let folder = releases::folder(&config.server.state_dir, session.client.name());
+    let cached = Cache::of(&folder).archives();
+    let found: Vec<Value> = found
+        .iter()
+        .map(|release| {
+            let here = cached.iter().find(|it| it.ends_with(&release.filename));
+            json!({
+                "os": release.os, "architecture": release.architecture, "url": release.url,
+                "filename": release.filename, "sha256": release.sha256, "cached": here,
+            })
+        })
+        .collect();
+    session.show(&found, |value| {
+        let names = ["os", "architecture", "filename", "sha256", "cached"];
+        rows(value, &names)
+    })
 }
 
 /// A list of objects as a table of some of their fields.

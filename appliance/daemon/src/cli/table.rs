@@ -188,6 +188,7 @@ pub(super) fn status(value: &Value) -> String {
         cell(&value["receipts"])
     );
     out.push_str(&ways(&value["ways"]));
+    out.push_str(&releases(&value["runner_releases"]));
     out.push_str(&pools(&value["pools"]));
     out.push('\n');
     out.push_str(&sleds(&value["sleds"]));
@@ -233,6 +234,26 @@ fn ways(value: &Value) -> String {
         }
     }
     out.push('\n');
+    out
+}
+
+/// Images whose runner is too old, and what keeps us from knowing.
+fn releases(value: &Value) -> String {
+    let mut out = String::new();
+    for app in items(value) {
+        if !app["problem"].is_null() {
+            let _ = writeln!(out, "runner releases: {}", cell(&app["problem"]));
+        }
+        for image in items(&app["images"]) {
+            if !image["warning"].is_null() {
+                let _ = writeln!(out, "{}", cell(&image["warning"]));
+                let _ = writeln!(out, "  {}", cell(&image["mend"]));
+            }
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
     out
 }
 

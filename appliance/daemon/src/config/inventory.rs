@@ -14,6 +14,8 @@ use messages::{Assurance, Digest, ImageRef, Mac};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::{admin::hex, releases::Version};
+
 use super::{
     Config, ConfigError,
     gpio::{LazyLines, check_each_line_once},
@@ -38,6 +40,8 @@ pub struct Image {
     pub cmdline: String,
     /// What these files are.
     pub digests: BootImage,
+    /// The version of GitHub's runner in the root filesystem, if it is recorded.
+    pub runner_version: Option<Version>,
     /// Which files they were when their digests were taken.
     stamps: [FileStamp; 3],
 }
@@ -177,6 +181,14 @@ struct WireImage {
     initramfs: PathBuf,
     rootfs: PathBuf,
     cmdline: Option<String>,
+    runner_version: Option<String>,
+}
+
+/// What `musher-image runner` writes beside a root filesystem.
+#[derive(Deserialize)]
+struct Manifest {
+    sha256: String,
+    runner_version: String,
 }
 
 /// Longest run that GitHub allows a job on a self-hosted runner: 5 days.
@@ -326,6 +338,13 @@ fn check_image(
             bytes,
         },
     };
+    let runner_version = match wire.runner_version {
+        Some(text) => Some(text.parse::<Version>().map_err(|error| {
+            let key = format!("image[{index}].runner_version");
+            ConfigError::value(file, key, error.to_string())
+        })?),
+        None => recorded_version(&rootfs, rootfs_digest),
+    };
     let [Ok(kernel_stamp), Ok(initramfs_stamp), Ok(rootfs_stamp)] = stamps else {
         let message = "its files cannot be looked at: are they being replaced just now?";
         return Err(ConfigError::value(file, format!("image[{index}]"), message));
@@ -337,8 +356,20 @@ fn check_image(
         rootfs,
         cmdline,
         digests,
+        runner_version,
         stamps: [kernel_stamp, initramfs_stamp, rootfs_stamp],
     })
+}
+
+/// The version in the manifest beside a root filesystem, if that is about this
+/// very file and not about one before it.
+fn recorded_version(rootfs: &Path, digest: Digest) -> Option<Version> {
+    let mut beside = rootfs.as_os_str().to_owned();
+    beside.push(".manifest.toml");
+    let text = read_text(Path::new(&beside)).ok()?;
+    let manifest: Manifest = toml::from_str(&text).ok()?;
+    let is_of_this = manifest.sha256.eq_ignore_ascii_case(&hex(&digest.0));
+    manifest.runner_version.parse().ok().filter(|_| is_of_this)
 }
 
 /// SHA-256 and size of a file.

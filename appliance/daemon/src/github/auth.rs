@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::Clock;
 use super::answer::Answer;
 use super::api::{parse, time_ms};
+use super::archive::Archives;
 use super::budget::{Budget, Urgency};
 use super::cache::Cache;
 use super::error::GithubError;
@@ -100,6 +101,11 @@ impl Auth {
             installations: Mutex::default(),
             tokens: Mutex::default(),
         }
+    }
+
+    /// What fetches release archives, as nobody.
+    pub(super) fn archives(&self) -> &Archives {
+        self.http.archives()
     }
 
     /// GitHub's time as far as known, in Unix milliseconds.

@@ -16,6 +16,7 @@ use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Head};
+use super::archive::{ARCHIVE, Archives};
 use super::endpoint::{Base, roots};
 use super::error::{GithubError, NetworkFault, one_line};
 use super::secret::Secret;
@@ -127,6 +128,7 @@ pub(super) struct Http {
     base: String,
     host: String,
     pause: Pause,
+    archives: Archives,
 }
 
 impl Http {
@@ -149,30 +151,35 @@ impl Http {
             Vec::new()
         };
         tls = tls.root_certs(RootCerts::new_with_certs(&roots));
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .https_only(base.https)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // A proxy of the site's is for the outside only.
-            .proxy(if base.loopback {
-                None
-            } else {
-                Proxy::try_from_env()
-            })
-            .user_agent(concat!("musher/", env!("CARGO_PKG_VERSION")))
-            .accept("application/vnd.github+json")
-            .max_response_header_size(HEADER_BYTES)
-            .max_idle_age(IDLE)
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(READ))
-            .timeout_per_write(Some(READ))
-            .timeout_global(Some(CALL))
-            .tls_config(tls.build())
-            .build();
+        let tls = tls.build();
+        let agent = |deadline| {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .https_only(base.https)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                // A proxy of the site's is for the outside only.
+                .proxy(if base.loopback {
+                    None
+                } else {
+                    Proxy::try_from_env()
+                })
+                .user_agent(concat!("musher/", env!("CARGO_PKG_VERSION")))
+                .accept("application/vnd.github+json")
+                .max_response_header_size(HEADER_BYTES)
+                .max_idle_age(IDLE)
+                .timeout_resolve(Some(CONNECT))
+                .timeout_connect(Some(CONNECT))
+                .timeout_per_read(Some(READ))
+                .timeout_per_write(Some(READ))
+                .timeout_global(Some(deadline))
+                .tls_config(tls.clone())
+                .build()
+                .new_agent()
+        };
         Ok(Self {
-            agent: config.new_agent(),
+            agent: agent(CALL),
+            archives: Archives::new(agent(ARCHIVE), !base.https),
             base: base.url,
             host: base.host,
             pause,
@@ -214,7 +221,7 @@ impl Http {
         bearer: Option<&Secret>,
         etag: Option<&str>,
     ) -> Result<Answer, GithubError> {
-        let fail = |error| self.failure(call, error);
+        let fail = |error| failure(&self.host, call, error);
         let header = |text: &str| {
             HeaderValue::from_str(text).map_err(|error| fail(ureq::Error::Http(error.into())))
         };
@@ -261,96 +268,97 @@ impl Http {
         })
     }
 
-    fn failure(&self, call: &Call<'_>, error: ureq::Error) -> GithubError {
-        let (method, path) = (call.method.as_str(), call.path.to_owned());
-        let network = |fault, reason| {
-            let path = path.clone();
-            GithubError::Network {
+    /// What fetches release archives by the same authorities and proxy.
+    pub(super) fn archives(&self) -> &Archives {
+        &self.archives
+    }
+}
+
+/// A failed call in words; `host` is who was asked.
+pub(super) fn failure(host: &str, call: &Call<'_>, error: ureq::Error) -> GithubError {
+    let (method, path) = (call.method.as_str(), call.path.to_owned());
+    let network = |fault, reason| {
+        let path = path.clone();
+        GithubError::Network {
+            method,
+            path,
+            fault,
+            reason,
+        }
+    };
+    match error {
+        ureq::Error::Timeout(step) => network(
+            NetworkFault::Deadline,
+            format!("no complete answer from {host} in time (step: {step})"),
+        ),
+        ureq::Error::Rustls(error) => network(NetworkFault::Tls, tls_reason(host, &error)),
+        ureq::Error::Tls(words) => {
+            network(NetworkFault::Tls, format!("tls to {host} failed: {words}"))
+        }
+        ureq::Error::Io(error) => {
+            match error
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            {
+                Some(tls) => network(NetworkFault::Tls, tls_reason(host, tls)),
+                None => network(
+                    NetworkFault::Connection,
+                    format!("connection to {host} failed: {error}"),
+                ),
+            }
+        }
+        ureq::Error::HostNotFound => network(
+            NetworkFault::Connection,
+            format!(
+                "host {} is not known: check api_url and this machine's dns",
+                host
+            ),
+        ),
+        ureq::Error::ConnectionFailed => network(
+            NetworkFault::Connection,
+            format!("connection to {host} failed"),
+        ),
+        ureq::Error::BodyExceedsLimit(limit) => {
+            let reason = format!("the answer's body is larger than {limit} bytes");
+            GithubError::Answer {
                 method,
                 path,
-                fault,
                 reason,
             }
-        };
-        match error {
-            ureq::Error::Timeout(step) => network(
-                NetworkFault::Deadline,
-                format!(
-                    "no complete answer from {} in time (step: {step})",
-                    self.host
-                ),
-            ),
-            ureq::Error::Rustls(error) => network(NetworkFault::Tls, self.tls_reason(&error)),
-            ureq::Error::Tls(words) => network(
-                NetworkFault::Tls,
-                format!("tls to {} failed: {words}", self.host),
-            ),
-            ureq::Error::Io(error) => {
-                match error
-                    .get_ref()
-                    .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-                {
-                    Some(tls) => network(NetworkFault::Tls, self.tls_reason(tls)),
-                    None => network(
-                        NetworkFault::Connection,
-                        format!("connection to {} failed: {error}", self.host),
-                    ),
-                }
-            }
-            ureq::Error::HostNotFound => network(
-                NetworkFault::Connection,
-                format!(
-                    "host {} is not known: check api_url and this machine's dns",
-                    self.host
-                ),
-            ),
-            ureq::Error::ConnectionFailed => network(
-                NetworkFault::Connection,
-                format!("connection to {} failed", self.host),
-            ),
-            ureq::Error::BodyExceedsLimit(limit) => {
-                let reason = format!("the answer's body is larger than {limit} bytes");
-                GithubError::Answer {
-                    method,
-                    path,
-                    reason,
-                }
-            }
-            other => {
-                let words = one_line(&other.to_string());
-                let reason = format!("no http answer from {}: {words}", self.host);
-                GithubError::Answer {
-                    method,
-                    path,
-                    reason,
-                }
+        }
+        other => {
+            let words = one_line(&other.to_string());
+            let reason = format!("no http answer from {host}: {words}");
+            GithubError::Answer {
+                method,
+                path,
+                reason,
             }
         }
     }
+}
 
-    fn tls_reason(&self, error: &rustls::Error) -> String {
-        let host = &self.host;
-        let rustls::Error::InvalidCertificate(fault) = error else {
-            return format!("tls to {host} failed: {error}");
-        };
-        match fault {
-            // A bad signature: the site made its authority anew under the same name.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-                "the certificate of {host} is not signed by an authority known here: \
+fn tls_reason(host: &str, error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(fault) = error else {
+        return format!("tls to {host} failed: {error}");
+    };
+    match fault {
+        // A bad signature: the site made its authority anew under the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "the certificate of {host} is not signed by an authority known here: \
                  if it is your own, set ca_file to its certificate in PEM form"
-            ),
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => format!(
-                "the certificate of {host} is out of date or not valid yet: \
+        ),
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => format!(
+            "the certificate of {host} is out of date or not valid yet: \
                  check this machine's clock, then the server's certificate ({fault})"
-            ),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("the certificate of {host} is for another name: check api_url ({fault})")
-            }
-            _ => format!("the certificate of {host} was refused: {fault}"),
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the certificate of {host} is for another name: check api_url ({fault})")
         }
+        _ => format!("the certificate of {host} was refused: {fault}"),
     }
 }
 

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use messages::Millis;
 
 use super::{icon, words};
+use crate::releases::ReleasesView;
 
 /// Most problems told one by one.
 const MOST: usize = 12;
@@ -19,7 +20,7 @@ pub(super) struct Problem<'a> {
 }
 
 /// Everything wrong, quarantined sleds first.
-pub(super) fn of(view: &StatusView) -> Vec<Problem<'_>> {
+pub(super) fn of<'a>(view: &'a StatusView, releases: &'a [ReleasesView]) -> Vec<Problem<'a>> {
     let mut found = Vec::new();
     for (state, title) in [
         ("Quarantined", "is quarantined"),
@@ -89,7 +90,21 @@ pub(super) fn of(view: &StatusView) -> Vec<Problem<'_>> {
                 })
             }),
     );
+    found.extend(releases.iter().flat_map(old_images));
     found
+}
+
+/// Images whose runner GitHub soon gives no jobs to.
+fn old_images(releases: &ReleasesView) -> impl Iterator<Item = Problem<'_>> {
+    releases.images.iter().filter_map(|image| {
+        Some(Problem {
+            id: format!("problem-image-{}-{}", releases.github, image.image),
+            title: format!("The runner in image {} is old", image.image),
+            reason: image.warning.as_deref()?,
+            since: image.outdated_since.map(Millis),
+            advice: image.mend.clone().unwrap_or_default(),
+        })
+    })
 }
 
 fn advice(state: &str, sled: &str) -> String {
@@ -103,8 +118,8 @@ fn advice(state: &str, sled: &str) -> String {
 }
 
 /// The strip on top of the page; empty when all is well.
-pub(super) fn strip(view: &StatusView) -> Markup {
-    let problems = of(view);
+pub(super) fn strip(view: &StatusView, releases: &[ReleasesView]) -> Markup {
+    let problems = of(view, releases);
     html! {
         // Always there, so that a reader hears what is put into it.
         section #problems .problems aria-live="polite" aria-label="Problems" {

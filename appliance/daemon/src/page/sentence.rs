@@ -4,6 +4,7 @@ use control::StatusView;
 use maud::{Markup, html};
 
 use super::words;
+use crate::releases::ReleasesView;
 
 /// What a number of sleds in a state are doing, in the order of the sentence.
 const DOING: [(&[&str], &str); 11] = [
@@ -48,8 +49,8 @@ pub(super) fn sentence(view: &StatusView) -> String {
 }
 
 /// Title of the window.
-pub(super) fn title(view: &StatusView) -> String {
-    let number = super::problems::of(view).len();
+pub(super) fn title(view: &StatusView, releases: &[ReleasesView]) -> String {
+    let number = super::problems::of(view, releases).len();
     let running = view
         .sleds
         .iter()

@@ -3,14 +3,15 @@
 use control::StatusView;
 
 use super::{CONTENT_SECURITY_POLICY, MOST_JOBS, SCRIPT, STYLE, document, fixture, sentence};
+use crate::releases::{ImageView, ReleasesView};
 use crate::ways::WaysView;
 
 fn page(view: &StatusView) -> String {
-    document(view, &fixture::direct())
+    document(view, &fixture::direct(), &[])
 }
 
 fn live(view: &StatusView) -> String {
-    super::live(view, &fixture::direct())
+    super::live(view, &fixture::direct(), &[])
 }
 
 #[test]
@@ -112,10 +113,43 @@ fn problems_come_first_with_their_way_out() {
 }
 
 #[test]
+fn an_old_runner_is_a_problem_with_its_mend() {
+    let image = ImageView {
+        image: "debian-12".into(),
+        runner_version: "2.334.0".parse().ok(),
+        outdated_by: "2.335.0".parse().ok(),
+        outdated_since: Some(fixture::fresh().now.0),
+        days_left: Some(9),
+        warning: Some("9 days are left".into()),
+        mend: Some("Build it: `musher-image runner`".into()),
+    };
+    let quiet = ImageView {
+        warning: None,
+        ..image.clone()
+    };
+    let releases = |image| ReleasesView {
+        github: "main".into(),
+        images: vec![image],
+        ..ReleasesView::default()
+    };
+    let html = |image| document(&fixture::fresh(), &fixture::direct(), &[releases(image)]);
+    let told = html(image);
+    for text in [
+        "1 problem",
+        "The runner in image debian-12 is old",
+        "9 days are left",
+        "<code>musher-image runner</code>",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    assert!(!html(quiet).contains("is old"));
+}
+
+#[test]
 fn the_way_in_tells_how_it_does() {
     #[track_caller]
     fn check(ways: &WaysView, expect: &[&str]) {
-        let html = document(&fixture::fresh(), ways);
+        let html = document(&fixture::fresh(), ways, &[]);
         for text in expect {
             assert!(html.contains(text), "{text}: {html}");
         }

@@ -125,6 +125,43 @@ async fn all_is_well() {
     }
 }
 
+/// The release was out before anybody looked, so its age is not known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_with_an_old_runner() {
+    let stage = Stage::with(healthy().await).await;
+    // The manifest that musher-image writes, and its digest of that very file.
+    let digest = fakehub::ids::sha256(&std::fs::read(stage.path("secret")).unwrap());
+    let manifest = |digest: &str, version: &str| {
+        let text = format!("sha256 = \"{digest}\"\nrunner_version = \"{version}\"\n");
+        std::fs::write(stage.path("secret.manifest.toml"), text).unwrap();
+    };
+    manifest(&fakehub::ids::hex(&digest), "2.334.0");
+    let report = examine(&stage, AT_ORG).await;
+    one(
+        &report,
+        "runner",
+        "image debian-12 carries runner 2.334.0, and 2.335.0 is out",
+        "Build image debian-12 anew with runner 2.335.0: `musher-image runner",
+    );
+    manifest(&fakehub::ids::hex(&digest), "2.335.0");
+    let (code, report) = examine(&stage, AT_ORG).await;
+    assert_eq!(code, Some(0), "{report:#}");
+    let said = "runner: image debian-12 carries 2.335.0, the newest known";
+    assert!(
+        report["well"].as_array().unwrap().contains(&json!(said)),
+        "{report:#}"
+    );
+    // One that is about another file says nothing.
+    manifest(&fakehub::ids::hex(&[0; 32]), "2.334.0");
+    let (code, report) = examine(&stage, AT_ORG).await;
+    assert_eq!(code, Some(0), "{report:#}");
+    let unknown = report["unknown"][0].as_str().unwrap();
+    assert!(
+        unknown.contains("does not say which runner it carries"),
+        "{report:#}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_app_id() {
     let stage = Stage::with(healthy().await).await;

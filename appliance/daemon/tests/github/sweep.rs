@@ -28,7 +28,7 @@ const JOBS: &str = "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs";
 
 const APPLIANCE: ApplianceId = ApplianceId([7; 4]);
 
-fn pool(public: &[&str]) -> PoolSpec {
+pub(super) fn pool(public: &[&str]) -> PoolSpec {
     let digest = Digest([0; 32]);
     PoolSpec {
         name: "linux".into(),

@@ -288,7 +288,7 @@ pub(super) fn groups(hub: &Hub, place: &Place<'_>, request: &Request) -> Answer 
 }
 
 pub(super) fn downloads(hub: &Hub) -> Answer {
-    let offered = hub.config.runner.iter().map(|runner| {
+    let offered = hub.runner().into_iter().map(|runner| {
         json!({
             "os": "linux",
             "architecture": "x64",

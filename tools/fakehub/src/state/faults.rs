@@ -28,6 +28,21 @@ pub enum Trouble {
         /// When to ask again.
         retry_after_s: u64,
     },
+    /// The runner's archive comes with one bit changed.
+    SpoiltArchive,
+    /// The runner's archive breaks off in the middle.
+    CutArchive,
+    /// The runner's archive says that it has a tebibyte.
+    HugeArchive,
+}
+
+impl Trouble {
+    fn is_of_archives(self) -> bool {
+        matches!(
+            self,
+            Self::SpoiltArchive | Self::CutArchive | Self::HugeArchive
+        )
+    }
 }
 
 /// Trouble for the next requests that fit.
@@ -61,12 +76,25 @@ impl State {
 
     /// What strikes this request.
     pub fn strike(&mut self, method: &str, path: &str) -> Option<Trouble> {
-        let fits = |fault: &&mut Fault| {
-            fault.times > 0
-                && fault.method.as_deref().is_none_or(|it| it == method)
-                && fault.path.as_deref().is_none_or(|it| path.contains(it))
+        let fits = |fault: &Fault| {
+            let here = match fault.path.as_deref() {
+                Some(part) => path.contains(part),
+                None => !path.starts_with("/_"),
+            };
+            let method = fault.method.as_deref().is_none_or(|it| it == method);
+            here && method && !fault.trouble.is_of_archives()
         };
-        let fault = self.faults.iter_mut().find(fits)?;
+        self.take_fault(fits)
+    }
+
+    /// What strikes this archive.
+    pub fn strike_archive(&mut self) -> Option<Trouble> {
+        self.take_fault(|fault| fault.trouble.is_of_archives())
+    }
+
+    fn take_fault(&mut self, fits: impl Fn(&Fault) -> bool) -> Option<Trouble> {
+        let mut faults = self.faults.iter_mut();
+        let fault = faults.find(|fault| fault.times > 0 && fits(fault))?;
         fault.times -= 1;
         let trouble = fault.trouble;
         self.faults.retain(|fault| fault.times > 0);

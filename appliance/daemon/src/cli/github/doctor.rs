@@ -1,10 +1,9 @@
 //! `musher github doctor`: prints what the doctor saw.
 
 use anyhow::bail;
-use control::PoolSpec;
 
 use super::{chosen, runtime};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LoadedInventory};
 use crate::doctor::{Report, examine};
 use crate::github::{GithubClient, one_line};
 use crate::serve::client_config;
@@ -16,7 +15,7 @@ use crate::serve::client_config;
 pub(super) fn run(
     config: &Config,
     app: Option<&str>,
-    pools: &[PoolSpec],
+    inventory: Option<&LoadedInventory>,
     json: bool,
 ) -> anyhow::Result<()> {
     let apps = match app {
@@ -28,7 +27,7 @@ pub(super) fn run(
     for github in apps {
         let client = GithubClient::start(client_config(config, github)?)
             .map_err(|error| ConfigError::value(&config.file, "github", error.to_string()))?;
-        reports.push(runtime.block_on(examine(config, github, &client, pools)));
+        reports.push(runtime.block_on(examine(config, github, &client, inventory)));
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
