@@ -23,9 +23,9 @@ use hyper::{
     header::{CONTENT_LENGTH, HeaderValue},
 };
 use messages::{
-    AGENT_PATH, AgentFrame, AgentKey, AgentMessage, ApplianceFrame, BootId, Digest, Envelope,
-    IMAGE_PATH, Instruction, MAX_ENVELOPE_BYTES, MAX_LOG_CHUNK_BYTES, Order, TicketToken, decode,
-    encode,
+    AGENT_PATH, AgentFrame, AgentKey, AgentMessage, ApplianceFrame, Assignment, BootId, Digest,
+    Envelope, IMAGE_PATH, Instruction, MAX_ENVELOPE_BYTES, MAX_LOG_CHUNK_BYTES, TicketToken,
+    decode, encode,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -96,7 +96,7 @@ pub struct Agents {
     pub authority: Arc<Authority>,
     /// Its TLS side.
     pub tls: TlsAcceptor,
-    /// JIT configs.
+    /// Identities of runners.
     pub vault: Vault,
     /// Agents that wait.
     pub wakers: Wakers,
@@ -281,14 +281,14 @@ impl Agents {
                     image,
                     max_runtime_s,
                 } => {
-                    if let Some(jit_config) = self.vault.get(boot, &runner_name) {
-                        let order = Order {
+                    if let Some(identity) = self.vault.get(boot, &runner_name) {
+                        let work = Assignment {
                             runner_name,
-                            jit_config,
+                            identity,
                             image,
                             max_runtime_s,
                         };
-                        return Ok(Instruction::Order(order));
+                        return Ok(work.into());
                     }
                     drop(self.engine.submit(Event::OrderLost { boot }).await);
                     return Ok(Instruction::Wait);

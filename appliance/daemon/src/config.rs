@@ -158,6 +158,8 @@ pub struct Github {
     pub name: String,
     /// Base of the REST API.
     pub api_url: String,
+    /// Where its pages are, when that does not follow from [`Github::api_url`].
+    pub web_url: Option<String>,
     /// The App's id.
     pub app_id: u64,
     /// The App's private key, PEM.
@@ -212,6 +214,7 @@ struct WireDhcp {
 struct WireGithub {
     name: String,
     api_url: Option<String>,
+    web_url: Option<String>,
     app_id: u64,
     private_key_path: PathBuf,
     webhook_secret_path: PathBuf,
@@ -435,6 +438,7 @@ fn check_github(
         api_url: wire
             .api_url
             .unwrap_or_else(|| "https://api.github.com".to_owned()),
+        web_url: wire.web_url,
         app_id: wire.app_id,
         private_key,
         webhook_secret,

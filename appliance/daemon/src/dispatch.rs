@@ -98,7 +98,7 @@ pub struct DispatchConfig {
     pub engine: Engine,
     /// The appliance's time.
     pub clock: Clock,
-    /// JIT configs.
+    /// Identities of runners.
     pub vault: Vault,
     /// Agents that wait.
     pub wakers: Wakers,
@@ -222,9 +222,10 @@ impl Dispatch for Dispatcher {
                     boot: *boot,
                 };
                 let shared = Arc::clone(&self.shared);
-                self.spawn_report(id, async move {
-                    Outcome::Minted(shared.mint(minting).await.map(Some))
-                });
+                self.spawn_report(
+                    id,
+                    async move { Outcome::Minted(shared.mint(minting).await) },
+                );
             }
             Effect::DeleteRunner {
                 hub,

@@ -43,6 +43,7 @@ pub use apps::{App, Installation, Permissions};
 pub use archive::Archive;
 pub use budget::Hold;
 pub use deliveries::{Cursor, HookConfig, LogEntry, LogPage, LoggedDelivery};
+pub use endpoint::web_url;
 pub(crate) use endpoint::{is_loopback, roots};
 pub(crate) use error::one_line;
 pub use error::{ErrorKind, GithubError, NetworkFault, StatusError};
@@ -81,6 +82,8 @@ pub struct GithubConfig {
     /// Base of the REST API: `https://api.github.com`, or a server's
     /// `https://HOST/api/v3`. Plain http only to this machine.
     pub api_url: String,
+    /// Where GitHub's pages are, when that does not follow from its API.
+    pub web_url: Option<String>,
     /// The App's id.
     pub app_id: u64,
     /// The App's private key: PEM, PKCS #1 or PKCS #8.
@@ -100,6 +103,7 @@ pub struct GithubClient {
 
 struct Shared {
     name: String,
+    web_url: Option<String>,
     auth: Arc<Auth>,
     urgent: Pool,
     background: Pool,
@@ -127,6 +131,7 @@ impl GithubClient {
         let auth = Self::auth(&config, clock, pause)?;
         Ok(Self {
             shared: Arc::new(Shared {
+                web_url: config.web_url.or_else(|| web_url(&config.api_url)),
                 name: config.name,
                 auth: Arc::new(auth),
                 urgent: Pool::start(THREADS, QUEUE)?,
@@ -173,6 +178,11 @@ impl GithubClient {
     /// The configured name of the App.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Where GitHub's pages are, if that is known.
+    pub fn web_url(&self) -> Option<&str> {
+        self.shared.web_url.as_deref()
     }
 
     /// Takes no more requests and returns when the accepted ones have ended;

@@ -345,6 +345,7 @@ pub fn client_config(
     Ok(GithubConfig {
         name: github.name.clone(),
         api_url: github.api_url.clone(),
+        web_url: github.web_url.clone(),
         app_id: github.app_id,
         private_key_pem: Secret::new(pem),
         // Checked to be ASCII when it was read.

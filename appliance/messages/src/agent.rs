@@ -9,7 +9,7 @@ use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{AgentKey, BootId, Order, TicketToken, WipeReport};
+use crate::{AgentKey, BootId, Order, TicketToken, TokenOrder, WipeReport};
 
 /// Largest [`Envelope`] that either end accepts, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 256 * 1024;
@@ -206,6 +206,8 @@ pub enum Instruction {
         /// Why, for the console.
         reason: String,
     },
+    /// Run this; its runner registers itself.
+    OrderByToken(TokenOrder),
 }
 
 /// How a runner's process ended.

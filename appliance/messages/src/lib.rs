@@ -26,7 +26,7 @@ pub use ids::{
     AgentKey, ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, Generation, HubId,
     IdParseError, JobId, Mac, Millis, PoolId, RunnerId, SledId, TicketToken,
 };
-pub use order::{ImageRef, Order, Secret};
+pub use order::{Assignment, Identity, ImageRef, Order, Registration, Secret, TokenOrder};
 pub use receipt::{
     Assurance, Energy, Epoch, EpochCause, JobRef, Observed, Outcome, PowerMeter, Receipt,
     ReceiptRecord, Reported, SignedReceipt,

@@ -5,10 +5,11 @@
 use core::fmt::Debug;
 
 use musher_messages::{
-    AgentFrame, AgentKey, AgentMessage, ApplianceFrame, ApplianceId, Assurance, BootId, BootPlan,
-    Digest, Energy, Envelope, Epoch, EpochCause, Generation, ImageRef, Instruction, JobRef, Mac,
-    Millis, Observed, Order, Outcome, PowerMeter, Receipt, ReceiptRecord, Reported, RunEnd,
-    RunExit, RunnerId, Secret, SignatureBytes, Stage, TicketToken, decode, encode,
+    AgentFrame, AgentKey, AgentMessage, ApplianceFrame, ApplianceId, Assignment, Assurance, BootId,
+    BootPlan, Digest, Energy, Envelope, Epoch, EpochCause, Generation, Identity, ImageRef,
+    Instruction, JobRef, Mac, Millis, Observed, Order, Outcome, PowerMeter, Receipt, ReceiptRecord,
+    Registration, Reported, RunEnd, RunExit, RunnerId, Secret, SignatureBytes, Stage, TicketToken,
+    decode, encode,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -88,6 +89,23 @@ fn appliance_frames() {
     check("order", &ApplianceFrame::V1(Instruction::Order(order)));
     check("discard", &ApplianceFrame::V1(Instruction::Discard));
     check("power-off", &ApplianceFrame::V1(off));
+    let by_token = Assignment {
+        runner_name: "musher-1".into(),
+        identity: Identity::Token(Registration {
+            url: "https://ghes/octo".into(),
+            token: Secret::new("token".into()),
+            labels: vec!["linux".into()],
+            group: Some("fast".into()),
+        }),
+        image: ImageRef {
+            name: "debian-12".into(),
+            digest: Digest([3; 32]),
+            bytes: 300,
+        },
+        max_runtime_s: 3600,
+    };
+    let by_token = Instruction::from(by_token);
+    check("order-by-token", &ApplianceFrame::V1(by_token));
 }
 
 #[test]

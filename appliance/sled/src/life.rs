@@ -7,7 +7,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use messages::{AgentMessage, BootPlan, DiskWipe, Instruction, Order, Stage, WipeReport};
+use messages::{AgentMessage, Assignment, BootPlan, DiskWipe, Instruction, Stage, WipeReport};
 
 use crate::appliance::{Appliance, ApplianceError};
 use crate::boot::{self, MountError};
@@ -163,7 +163,7 @@ fn wipe() -> Result<WipeReport, LifeError> {
 }
 
 enum Next {
-    Order(Box<Order>),
+    Order(Box<Assignment>),
     Off(String),
 }
 
@@ -172,7 +172,8 @@ fn poll(appliance: &mut Appliance) -> Result<Next, LifeError> {
     loop {
         let asked = Instant::now();
         match appliance.ask(AgentMessage::Poll, PATIENCE)? {
-            Instruction::Order(order) => return Ok(Next::Order(Box::new(order))),
+            Instruction::Order(order) => return Ok(Next::Order(Box::new(order.into()))),
+            Instruction::OrderByToken(order) => return Ok(Next::Order(Box::new(order.into()))),
             Instruction::PowerOff { reason } => return Ok(Next::Off(reason)),
             Instruction::Wait | Instruction::Discard | Instruction::Continue => {
                 thread::sleep(POLL_SPACING.saturating_sub(asked.elapsed()));
@@ -203,7 +204,7 @@ fn serve(
     images: &mut Images,
     plan: &BootPlan,
     wiped: &[DiskWipe],
-    order: &Order,
+    order: &Assignment,
 ) -> Result<Option<String>, LifeError> {
     say!(
         "order for runner {}, image {}",

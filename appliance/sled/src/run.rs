@@ -1,6 +1,6 @@
 //! Running the order: the runner as an unprivileged user in its own root, its
-//! output on the way to the appliance, its time bounded. The JIT config
-//! reaches the runner by its environment, and nothing else.
+//! output on the way to the appliance, its time bounded. What proves its
+//! identity to GitHub reaches the runner by its environment, and nothing else.
 
 pub(crate) mod launch;
 mod log;
@@ -15,7 +15,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use messages::{AgentMessage, Instruction, MAX_LOG_CHUNK_BYTES, Order, RunEnd, RunExit};
+use messages::{
+    AgentMessage, Assignment, Identity, Instruction, MAX_LOG_CHUNK_BYTES, RunEnd, RunExit,
+};
 
 use crate::appliance::{Appliance, ApplianceError};
 use crate::console::say;
@@ -98,7 +100,7 @@ impl Shared {
 /// See [`RunError`].
 pub(crate) fn run(
     appliance: &mut Appliance,
-    order: &Order,
+    order: &Assignment,
     user: &User,
     log_limit_bytes: u64,
 ) -> Result<RunEnd, RunError> {
@@ -109,7 +111,7 @@ pub(crate) fn run(
 
     let started = Instant::now();
     let pid = start(order, user, input).map_err(RunError::Start)?;
-    log::collect(output, kept, &order.jit_config, Arc::clone(&shared));
+    log::collect(output, kept, order.identity.secret(), Arc::clone(&shared));
     watch::reap(pid, Arc::clone(&shared));
     let limit = Duration::from_secs(order.max_runtime_s);
     watch::limit(pid, limit, Arc::clone(&shared));
@@ -135,14 +137,12 @@ pub(crate) fn run(
 
 /// Starts the launcher; returns the runner's process id, which is also that
 /// of its session and process group.
-fn start(order: &Order, user: &User, output: io::PipeWriter) -> io::Result<u32> {
+fn start(order: &Assignment, user: &User, output: io::PipeWriter) -> io::Result<u32> {
     let errors = output.try_clone()?;
     let child = Command::new("/proc/self/exe")
         .args(launch::arguments(ROOT, user))
         .env_clear()
-        // actions/runner, CommandSettings: ACTIONS_RUNNER_INPUT_<ARGUMENT> is
-        // read like an argument, and removed from the environment of jobs.
-        .env("ACTIONS_RUNNER_INPUT_JITCONFIG", order.jit_config.expose())
+        .envs(identity(order))
         // Without it the listener hides exit code 7, "version deprecated".
         .env("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "1")
         .env("HOME", "/home/runner")
@@ -160,6 +160,28 @@ fn start(order: &Order, user: &User, output: io::PipeWriter) -> io::Result<u32> 
         .stderr(errors)
         .spawn()?;
     Ok(child.id())
+}
+
+/// What tells the runner who it is. actions/runner, CommandSettings:
+/// `ACTIONS_RUNNER_INPUT_<ARGUMENT>` is read like an argument, and removed from
+/// the environment of jobs.
+fn identity(order: &Assignment) -> Vec<(&'static str, String)> {
+    match &order.identity {
+        Identity::Jit(config) => {
+            vec![("ACTIONS_RUNNER_INPUT_JITCONFIG", config.expose().to_owned())]
+        }
+        Identity::Token(registration) => {
+            let mut given = vec![
+                ("ACTIONS_RUNNER_INPUT_NAME", order.runner_name.clone()),
+                ("ACTIONS_RUNNER_INPUT_URL", registration.url.clone()),
+                ("ACTIONS_RUNNER_INPUT_LABELS", registration.labels.join(",")),
+                (launch::TOKEN, registration.token.expose().to_owned()),
+            ];
+            let group = registration.group.clone();
+            given.extend(group.map(|group| ("ACTIONS_RUNNER_INPUT_RUNNERGROUP", group)));
+            given
+        }
+    }
 }
 
 /// Sends the log until all of it is sent or the appliance wants no more.
@@ -197,7 +219,8 @@ fn ship(appliance: &mut Appliance, shared: &Shared, file: &File) -> Result<(), A
                 Instruction::Continue
                 | Instruction::Wait
                 | Instruction::Welcome(_)
-                | Instruction::Order(_) => {}
+                | Instruction::Order(_)
+                | Instruction::OrderByToken(_) => {}
             }
         }
         if closed {

@@ -71,6 +71,7 @@ fn measure(bench: &Bench, name: &str, way: Way, gap: Duration, goal: f64) -> Res
         pool.policy = PoolPolicy::default();
     }
     let config = GithubConfig {
+        web_url: None,
         name: "main".to_owned(),
         api_url,
         app_id: APP,

@@ -86,8 +86,13 @@ impl Github {
                 )
             }
         };
+        let web_url = match self {
+            // Where sleds reach it.
+            Self::StandIn => format!("web_url = \"http://{HUB_SLEDS}\"\n"),
+            Self::Real(_) => String::new(),
+        };
         format!(
-            "\n[[github]]\nname = \"main\"\napi_url = \"{api_url}\"\napp_id = {app_id}\n\
+            "\n[[github]]\nname = \"main\"\napi_url = \"{api_url}\"\n{web_url}app_id = {app_id}\n\
              private_key_path = \"{}\"\nwebhook_secret_path = \"{}\"\n",
             key.display(),
             secret.display()
@@ -194,7 +199,7 @@ impl Files {
         write_secret(&self.path("webhook-secret"), &hex)
     }
 
-    pub(crate) fn write_hub_config(&self, runner: &Path, way: Way) -> Result<()> {
+    pub(crate) fn write_hub_config(&self, runner: &Path, way: Way, lines: &str) -> Result<()> {
         let webhook_url = way.webhook_url();
         let runner = runner.display();
         let text = format!(
@@ -221,6 +226,8 @@ webhook_secret_path = "webhook-secret"
 id = 1001
 account = "octo-org"
 repositories = ["demo"]
+
+{lines}
 "#
         );
         write(&self.hub_config(), &text)

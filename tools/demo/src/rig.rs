@@ -41,6 +41,8 @@ pub struct RigConfig {
     pub way: Way,
     /// Deadlines that differ from Musher's defaults.
     pub deadlines: Deadlines,
+    /// Further tables of the stand-in's configuration, such as `[limits]`.
+    pub hub_lines: String,
     /// Further lines of the pool in the inventory, such as `max_sleds = 1`.
     pub pool_lines: String,
     /// Names of sleds for which the inventory has a MAC that no machine has, as
@@ -76,6 +78,7 @@ impl RigConfig {
             github: Github::StandIn,
             way: Way::Direct,
             deadlines: Deadlines::new(),
+            hub_lines: String::new(),
             pool_lines: String::new(),
             miswired: Vec::new(),
             programmed: Vec::new(),
@@ -142,7 +145,7 @@ impl Rig {
         rig.page = format!("https://{}", rig.forward(ADMIN_LISTEN)?);
         rig.write_files(config, &images)?;
         match &config.github {
-            Github::StandIn => rig.start_hub(&images, config.way)?,
+            Github::StandIn => rig.start_hub(&images, config.way, &config.hub_lines)?,
             Github::Real(_) => {
                 rig.uplink = Some(Uplink::up(&rig.lab, &rig.files.dir)?);
                 let address = rig.forward(WEBHOOK_LISTEN)?;
@@ -186,10 +189,10 @@ impl Rig {
         self.files.power_program(sled)
     }
 
-    fn start_hub(&mut self, images: &Path, way: Way) -> Result<()> {
+    fn start_hub(&mut self, images: &Path, way: Way, lines: &str) -> Result<()> {
         self.files.write_secrets()?;
         self.files
-            .write_hub_config(&images.join("runner.tar.gz"), way)?;
+            .write_hub_config(&images.join("runner.tar.gz"), way, lines)?;
         let log = self.files.path("fakehub.log");
         let mut command = self.lab.command(self.programs.join("fakehub"));
         command.arg("--config").arg(self.files.hub_config());

@@ -91,6 +91,10 @@ fn register(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
         .filter(|permit| permit.registers && permit.expires_ms > now_ms)
         .ok_or_else(|| Answer::error(401, "Bad credentials"))?;
     let scope = permit.scope.clone();
+    let place = body.get("place").and_then(Value::as_str);
+    if !place.is_some_and(|place| place.eq_ignore_ascii_case(&scope.place())) {
+        return Err(Answer::not_found());
+    }
     let name = body
         .get("name")
         .and_then(Value::as_str)
@@ -104,11 +108,19 @@ fn register(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
     if state.name_taken(&scope, name) {
         return Err(Answer::error(409, "A runner with that name exists"));
     }
+    let wanted = body.get("group").and_then(Value::as_str);
+    let group = hub.config.group_named(&scope, wanted.unwrap_or("Default"));
+    let group = group.ok_or_else(|| {
+        let name = wanted.unwrap_or("Default");
+        wrong(&format!(
+            "Could not find any self-hosted runner group named \"{name}\"."
+        ))
+    })?;
     let new = NewRunner {
         name: name.to_owned(),
         labels,
-        group: (1, "Default".to_owned()),
-        takes_public: matches!(scope, Scope::Repo { .. }),
+        group: (group.id, group.name.clone()),
+        takes_public: group.allows_public_repositories || matches!(scope, Scope::Repo { .. }),
         scope,
         work_folder: "_work".to_owned(),
     };
@@ -117,7 +129,11 @@ fn register(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
         .map_err(|full| Answer::error(503, &full.to_string()))?;
     Ok(Answer::json(
         201,
-        json!({ "id": runner.id, "secret": runner.secret }),
+        json!({
+            "id": runner.id,
+            "secret": runner.secret,
+            "server": format!("{}/_runner", hub.urls.sled),
+        }),
     ))
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::keys::{AppKey, KeyError};
+use crate::state::Scope;
 
 /// Permission name to `"read"` or `"write"`, as GitHub spells them.
 pub type Permissions = BTreeMap<String, String>;
@@ -407,6 +408,32 @@ pub fn covers(granted: Option<&str>, wanted: &str) -> bool {
 }
 
 impl Config {
+    /// The runner group of that name where these runners belong. A repository
+    /// has its account's default group only.
+    #[must_use]
+    pub fn group_named(&self, scope: &Scope, name: &str) -> Option<&RunnerGroup> {
+        let installations = self.apps.iter().flat_map(|app| &app.installations);
+        let of_account = |account: &str| {
+            let mut found = installations
+                .clone()
+                .filter(|it| it.account.eq_ignore_ascii_case(account));
+            found.next().map_or(&[][..], |it| &it.runner_groups[..])
+        };
+        let (groups, default_only) = match scope {
+            Scope::Org { account } => (of_account(account), false),
+            Scope::Repo { account, .. } => (of_account(account), true),
+            Scope::Enterprise { slug, .. } => {
+                let mut enterprises = self.enterprises.iter();
+                let found = enterprises.find(|it| it.slug.eq_ignore_ascii_case(slug));
+                (found.map_or(&[][..], |it| &it.runner_groups[..]), false)
+            }
+        };
+        let fits = |group: &&RunnerGroup| {
+            group.name.eq_ignore_ascii_case(name) && (!default_only || group.id == 1)
+        };
+        groups.iter().find(fits)
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors

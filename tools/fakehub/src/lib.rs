@@ -112,7 +112,7 @@
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /_runner/register` `{name, labels}` | with a registration token instead of a secret: 201 `{id, secret}`, what `config.sh --ephemeral` does |
+//! | `POST /_runner/register` `{name, labels, place, group}` | with a registration token instead of a secret, by whom `place` (`ORG` or `OWNER/NAME`) is its scope: 201 `{id, secret, server}`, what `config.sh --ephemeral` does |
 //! | `POST /_runner/{id}/sessions` `{version}` | 201 `{session}`; 401 unknown, 409 conflict, 403 version deprecated |
 //! | `GET /_runner/{id}/sessions/{session}/job?wait_s=N` | 200 with the job, or 204; the same job again when asked again |
 //! | `POST …/log` `{job, lines}` | sign of life; 200 `{cancelled}` |

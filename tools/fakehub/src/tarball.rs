@@ -1,4 +1,4 @@
-//! Packs a runner as GitHub's releases are packed: `run.sh` beside
+//! Packs a runner as GitHub's releases are packed: `config.sh` and `run.sh` beside
 //! `bin/Runner.Listener` in a gzip tar. The same input gives the same bytes.
 
 use std::io::Write as _;
@@ -9,6 +9,12 @@ const RUN_SH: &str = "#!/bin/sh\n\
     # Runs the listener beside this script and gives back its exit code.\n\
     here=$(cd \"$(dirname \"$0\")\" && pwd) || exit 1\n\
     exec \"$here/bin/Runner.Listener\" run \"$@\"\n";
+
+/// Registers the runner as GitHub's `config.sh` does.
+const CONFIG_SH: &str = "#!/bin/sh\n\
+    # Registers the runner beside this script.\n\
+    here=$(cd \"$(dirname \"$0\")\" && pwd) || exit 1\n\
+    exec \"$here/bin/Runner.Listener\" configure \"$@\"\n";
 
 /// Size of a tar block.
 const BLOCK: usize = 512;
@@ -21,6 +27,7 @@ pub fn pack(listener: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut tar = Vec::new();
     entry(&mut tar, "./bin/", b'5', 0o755, &[]);
     entry(&mut tar, "./bin/Runner.Listener", b'0', 0o755, listener);
+    entry(&mut tar, "./config.sh", b'0', 0o755, CONFIG_SH.as_bytes());
     entry(&mut tar, "./run.sh", b'0', 0o755, RUN_SH.as_bytes());
     // Two empty blocks end an archive.
     tar.resize(tar.len() + 2 * BLOCK, 0);

@@ -3,10 +3,13 @@
 //! writes none.
 
 use std::fmt;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+
+use crate::configure::FILES;
 
 /// Why a configuration is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +67,26 @@ impl Settings {
                 .ok_or(JitError::Missing(name))?;
             decode(name, text)
         };
-        let (runner, keys) = (file(".runner")?, file(".credentials_rsaparams")?);
+        Self::of(&file(".runner")?, &file(".credentials_rsaparams")?)
+    }
+
+    /// The settings that `configure` left in `home`.
+    ///
+    /// # Errors
+    /// What to print.
+    pub(crate) fn read(home: &Path) -> Result<Self, String> {
+        let [runner, keys] = FILES.map(|name| {
+            let text = std::fs::read(home.join(name));
+            text.ok()
+                .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+        });
+        let (Some(runner), Some(keys)) = (runner, keys) else {
+            return Err("Not configured. Run config.(sh/cmd) to configure the runner.".into());
+        };
+        Self::of(&runner, &keys).map_err(|error| error.to_string())
+    }
+
+    fn of(runner: &Value, keys: &Value) -> Result<Self, JitError> {
         let text = |value: &Value, name: &'static str| {
             value
                 .get(name)
@@ -77,10 +99,10 @@ impl Settings {
                 .get("AgentId")
                 .and_then(Value::as_u64)
                 .ok_or(JitError::Missing("AgentId"))?,
-            name: text(&runner, "AgentName")?,
-            server: text(&runner, "ServerUrlV2")?,
-            work_folder: text(&runner, "WorkFolder")?,
-            secret: text(&keys, "secret")?,
+            name: text(runner, "AgentName")?,
+            server: text(runner, "ServerUrlV2")?,
+            work_folder: text(runner, "WorkFolder")?,
+            secret: text(keys, "secret")?,
         })
     }
 }

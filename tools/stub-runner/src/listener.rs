@@ -144,7 +144,7 @@ fn attend(session: &Session, job: &Job, mut running: Running, stop: &AtomicBool)
 }
 
 /// The folder that holds `run.sh`: the one above `bin`, else the current one.
-fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     std::env::current_exe()
         .ok()
         .filter(|exe| exe.parent().is_some_and(|it| it.ends_with("bin")))

@@ -4,8 +4,10 @@
 //!
 //! Started as `Runner.Listener run --jitconfig BASE64`, or with the
 //! configuration in `ACTIONS_RUNNER_INPUT_JITCONFIG`, which GitHub's runner
-//! reads as well and which keeps the secret off the command line.
+//! reads as well and which keeps the secret off the command line; or without
+//! any after `Runner.Listener configure`, see [`configure`].
 
+mod configure;
 mod http;
 mod jit;
 mod listener;
@@ -32,17 +34,28 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     }
-    let configuration = match configuration(std::env::args().skip(1)) {
-        Ok(text) => text,
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|word| word == "configure").is_some() {
+        let flags: Vec<String> = arguments.collect();
+        let input = |name: &str| std::env::var(format!("ACTIONS_RUNNER_INPUT_{name}")).ok();
+        let done = configure::run(&listener::home(), &flags, input);
+        return done.map_or_else(
+            |message| {
+                eprintln!("{message}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
+    let settings = match configuration(arguments) {
+        Ok(Some(text)) => jit::Settings::parse(&text).map_err(|error| error.to_string()),
+        Ok(None) => jit::Settings::read(&listener::home()),
+        Err(message) => Err(message),
+    };
+    let ended = match settings {
+        Ok(settings) => listener::run(&settings, &stop),
         Err(message) => {
             eprintln!("{message}");
-            return ExitCode::from(1);
-        }
-    };
-    let ended = match jit::Settings::parse(&configuration) {
-        Ok(settings) => listener::run(&settings, &stop),
-        Err(error) => {
-            eprintln!("{error}");
             Ended::Terminated
         }
     };
@@ -50,13 +63,17 @@ fn main() -> ExitCode {
     ExitCode::from(ended.code(wants_7))
 }
 
-/// The configuration from the command line, else from the environment.
-fn configuration(mut arguments: impl Iterator<Item = String>) -> Result<String, String> {
+/// The configuration from the command line, else from the environment, if there
+/// is one.
+fn configuration(mut arguments: impl Iterator<Item = String>) -> Result<Option<String>, String> {
     let mut given = None;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "run" => {}
-            "--jitconfig" => given = arguments.next(),
+            "--jitconfig" => {
+                let word = arguments.next();
+                given = Some(word.ok_or("--jitconfig needs a value")?);
+            }
             "--version" => {
                 println!("{}", listener::VERSION);
                 std::process::exit(0);
@@ -68,10 +85,9 @@ fn configuration(mut arguments: impl Iterator<Item = String>) -> Result<String, 
             }
         }
     }
-    given
+    Ok(given
         .or_else(|| std::env::var(VARIABLE).ok())
-        .filter(|it| !it.is_empty())
-        .ok_or_else(|| format!("no configuration: give --jitconfig or set {VARIABLE}"))
+        .filter(|it| !it.is_empty()))
 }
 
 #[cfg(test)]
@@ -82,7 +98,7 @@ mod tests {
     fn command_line_gives_the_configuration() {
         let check = |line: &[&str], expect: Option<&str>| {
             let got = configuration(line.iter().map(|it| (*it).to_owned()));
-            assert_eq!(got.ok().as_deref(), expect, "{line:?}");
+            assert_eq!(got.ok().flatten().as_deref(), expect, "{line:?}");
         };
         check(&["run", "--jitconfig", "abc"], Some("abc"));
         check(&["--jitconfig", "abc"], Some("abc"));

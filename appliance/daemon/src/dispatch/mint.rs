@@ -8,7 +8,7 @@ use std::{
 };
 
 use control::{GithubFailure, Labels, Scope};
-use messages::{BootId, HubId, RunnerId, Secret};
+use messages::{BootId, HubId, Identity, Registration, RunnerId, Secret};
 use tokio::time::Instant;
 
 use super::{Shared, WORK_FOLDER, github_failure};
@@ -51,8 +51,10 @@ pub(super) struct Minting {
 }
 
 impl Shared {
-    /// Registers a runner once, and keeps its config for the boot's agent.
-    pub(super) async fn mint(&self, minting: Minting) -> Result<RunnerId, GithubFailure> {
+    /// Registers a runner once, or gets a token by which it registers itself
+    /// where GitHub is too old a server for more, and keeps what it gets for the
+    /// boot's agent.
+    pub(super) async fn mint(&self, minting: Minting) -> Result<Option<RunnerId>, GithubFailure> {
         let boot = minting.boot;
         let told = self.engine.query(move |state, _| {
             let group = state.runner_group(boot).map(str::to_owned);
@@ -70,28 +72,45 @@ impl Shared {
         place: &Place,
         named: &[String],
         minting: Minting,
-    ) -> Result<RunnerId, GithubFailure> {
+    ) -> Result<Option<RunnerId>, GithubFailure> {
         let client = self.hub(minting.hub)?;
         let entrance = self.entrance(client, place).await?;
         entrance
             .check(named)
             .map_err(|strangers| GithubFailure::Refused(strangers.to_string()))?;
         let request = JitRequest {
-            name: minting.name,
+            name: minting.name.clone(),
             runner_group_id: entrance.group,
             labels: minting.labels.iter().map(str::to_owned).collect(),
             work_folder: WORK_FOLDER.to_owned(),
         };
         let at = github::Scope::of(&minting.scope).map_err(|error| github_failure(&error))?;
-        let minted = client.generate_jitconfig(at, request).await;
+        let minted = client.register(at, request).await;
         if minted.is_err() {
             // The group may have been made anew under another number.
             self.entrances.lock().remove(place);
         }
-        let runner = minted.map_err(|error| github_failure(&error))?;
-        let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
-        self.vault.keep(minting.boot, runner.name, config);
-        Ok(RunnerId(runner.runner_id))
+        let (id, identity) = match minted.map_err(|error| github_failure(&error))? {
+            github::Registration::Jit(runner) => {
+                let config = Secret::new(runner.encoded_jit_config.expose().to_owned());
+                (Some(RunnerId(runner.runner_id)), Identity::Jit(config))
+            }
+            github::Registration::Token(token) => {
+                let registration = Registration {
+                    url: page_of(client, &minting.scope)?,
+                    token: Secret::new(token.token.expose().to_owned()),
+                    labels: minting.labels.iter().map(str::to_owned).collect(),
+                    group: place.2.clone(),
+                };
+                tracing::warn!(
+                    runner = minting.name,
+                    "this GitHub server has no just-in-time runners (they came with 3.10): the runner registers itself, by a token that is good for more than one runner; update the server"
+                );
+                (None, Identity::Token(registration))
+            }
+        };
+        self.vault.keep(minting.boot, minting.name, identity);
+        Ok(id)
     }
 
     async fn entrance(
@@ -109,6 +128,21 @@ impl Shared {
         self.entrances.lock().insert(place.clone(), entry);
         Ok(entrance)
     }
+}
+
+/// The page of a scope at GitHub, which `config.sh` takes as `--url`.
+fn page_of(client: &GithubClient, scope: &Scope) -> Result<String, GithubFailure> {
+    let Some(web) = client.web_url() else {
+        let message = format!(
+            "where the pages of \"{}\" are does not follow from its api_url: set web_url",
+            client.name()
+        );
+        return Err(GithubFailure::Refused(message));
+    };
+    Ok(match scope {
+        Scope::Org(name) | Scope::Repo(name) => format!("{web}/{name}"),
+        Scope::Enterprise(name) => format!("{web}/enterprises/{name}"),
+    })
 }
 
 #[cfg(test)]

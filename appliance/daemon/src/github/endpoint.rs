@@ -17,6 +17,22 @@ const PLATFORM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Where GitHub's pages are, by where its API is; `None` when that cannot be told
+/// (GitHub Docs: `https://HOST/api/v3`; GHE.com has `https://api.SUBDOMAIN.ghe.com`).
+pub fn web_url(api_url: &str) -> Option<String> {
+    let api_url = api_url.trim_end_matches('/');
+    if let Some(server) = api_url.strip_suffix("/api/v3") {
+        return Some(server.to_owned());
+    }
+    if let Some(tenant) = api_url.strip_prefix("https://api.") {
+        return Some(format!("https://{tenant}"));
+    }
+    // A stand-in on this machine.
+    api_url
+        .starts_with("http://127.0.0.1")
+        .then(|| api_url.to_owned())
+}
+
 /// A checked `api_url`.
 pub(super) struct Base {
     /// Without a slash at the end.
@@ -132,6 +148,19 @@ fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_githubs_pages_are() {
+        #[track_caller]
+        fn check(api_url: &str, expect: Option<&str>) {
+            assert_eq!(web_url(api_url).as_deref(), expect, "{api_url}");
+        }
+        check("https://api.github.com", Some("https://github.com"));
+        check("https://h:8443/api/v3/", Some("https://h:8443"));
+        check("https://api.octo.ghe.com", Some("https://octo.ghe.com"));
+        check("http://127.0.0.1:9400", Some("http://127.0.0.1:9400"));
+        check("https://example.org", None);
+    }
 
     #[test]
     fn api_url() {

@@ -60,6 +60,7 @@ fn openssl(arguments: &[&str]) -> String {
 
 fn config(api_url: &str) -> GithubConfig {
     GithubConfig {
+        web_url: None,
         name: "main".into(),
         api_url: api_url.into(),
         app_id: 77,

@@ -223,7 +223,12 @@ async fn old_servers_register_by_token() {
     })
     .await;
     let client = stage.client();
-    for scope in [org(), repo(), enterprise()] {
+    let places = [
+        (org(), "octo-org"),
+        (repo(), "octo-org/demo"),
+        (enterprise(), "enterprises/octo"),
+    ];
+    for (scope, place) in places {
         let error = client.generate_jitconfig(scope.clone(), jit("a")).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
         let token = match client.register(scope.clone(), jit("a")).await.unwrap() {
@@ -232,11 +237,15 @@ async fn old_servers_register_by_token() {
         };
         assert!(!format!("{token:?}").contains(token.token.expose()));
         // The token is good for what it is said to be good for.
-        let request = fakehub::answer::Request::new("POST", "/_runner/register")
-            .bearer(token.token.expose())
-            .json(&json!({ "name": "a", "labels": ["linux"] }));
-        let side = fakehub::server::Side::Api;
-        let answer = fakehub::server::route(stage.hub(), side, &request).await;
+        let register = async |place: &str| {
+            let request = fakehub::answer::Request::new("POST", "/_runner/register")
+                .bearer(token.token.expose())
+                .json(&json!({ "name": "a", "labels": ["linux"], "place": place }));
+            let side = fakehub::server::Side::Api;
+            fakehub::server::route(stage.hub(), side, &request).await
+        };
+        assert_eq!(register("other").await.status, 404, "{scope}");
+        let answer = register(place).await;
         assert_eq!(answer.status, 201, "{scope}");
         let found = client.find_runner(scope, "a".to_owned()).await.unwrap();
         assert_eq!(

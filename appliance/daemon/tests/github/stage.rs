@@ -172,6 +172,7 @@ impl Stage {
     pub(crate) fn client(&self) -> GithubClient {
         let pem = std::fs::read_to_string(self.path("app.pem")).unwrap();
         GithubClient::start(GithubConfig {
+            web_url: None,
             name: "main".to_owned(),
             api_url: self.hub().urls.api.clone(),
             app_id: APP,

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Gid, Resource, Rlimit, Uid, chdir, chroot, setrlimit, setsid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
-use super::user::{FOLDER, PROGRAM, User};
+use super::user::{CONFIGURE, FOLDER, PROGRAM, User};
 
 /// First argument of the launcher.
 pub(super) const COMMAND: &str = "launch";
@@ -39,11 +39,54 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
         return ExitCode::from(2);
     };
     let error: Box<dyn Error> = match become_user(root, &user) {
-        Ok(()) => Box::new(Command::new(PROGRAM).exec()),
+        Ok(()) => match register() {
+            Some(code) => return code,
+            None => Box::new(runner().exec()),
+        },
         Err(error) => error,
     };
     eprintln!("cannot start {PROGRAM}: {error}");
     ExitCode::from(126)
+}
+
+/// The variable by which a runner that registers itself gets its token.
+pub(super) const TOKEN: &str = "ACTIONS_RUNNER_INPUT_TOKEN";
+
+/// Options of `config.sh`, none of them secret: one job, no questions, no label
+/// but the given ones, and the version that the image has.
+const OPTIONS: [&str; 4] = [
+    "--unattended",
+    "--ephemeral",
+    "--disableupdate",
+    "--no-default-labels",
+];
+
+/// Registers the runner, where it got a token to do that with; what to exit with
+/// when it could not.
+fn register() -> Option<ExitCode> {
+    std::env::var_os(TOKEN)?;
+    match Command::new(CONFIGURE).args(OPTIONS).status() {
+        Ok(status) if status.success() => None,
+        Ok(status) => {
+            eprintln!("the runner could not register itself: {status}");
+            Some(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            eprintln!("cannot start {CONFIGURE}: {error}");
+            Some(ExitCode::from(126))
+        }
+    }
+}
+
+/// The runner's program, without what only its registration needed.
+fn runner() -> Command {
+    let mut runner = Command::new(PROGRAM);
+    if std::env::var_os(TOKEN).is_some() {
+        for name in ["TOKEN", "NAME", "URL", "LABELS", "RUNNERGROUP"] {
+            runner.env_remove(format!("ACTIONS_RUNNER_INPUT_{name}"));
+        }
+    }
+    runner
 }
 
 fn parse(words: &[String]) -> Option<(&str, User)> {

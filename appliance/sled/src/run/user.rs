@@ -11,6 +11,9 @@ pub(crate) const FOLDER: &str = "/home/runner/actions-runner";
 /// What starts it.
 pub(crate) const PROGRAM: &str = "/home/runner/actions-runner/run.sh";
 
+/// What registers a runner that was not registered just in time.
+pub(crate) const CONFIGURE: &str = "/home/runner/actions-runner/config.sh";
+
 /// Groups that are passed on; more than a job's user can sensibly have.
 const MAX_GROUPS: usize = 64;
 

@@ -8,6 +8,7 @@ use messages::{
 
 use super::{Happening, MINUTE, SECOND, Step, World};
 use crate::{
+    checks::broken,
     faults::Fault,
     machine::{Machine, Phase},
 };
@@ -89,6 +90,10 @@ impl World {
             (Instruction::Wait, _) => {
                 let wait = self.random.between(SECOND, 20 * SECOND);
                 self.at(wait, Happening::Ask { sled, epoch });
+            }
+            // This GitHub registers every runner itself.
+            (Instruction::OrderByToken(_), _) => {
+                return Err(broken("order-to-one-boot", "a token where none was given"));
             }
             (Instruction::Order(order), _) => {
                 machine.order = Some(order.runner_name);

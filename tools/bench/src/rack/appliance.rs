@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use control::{Effect, Event, Inventory, Limits, Outcome, PowerReading, PoweredOn};
-use messages::{BootId, EffectId, Generation, Mac, RunnerId, Secret, SledId};
+use messages::{BootId, EffectId, Generation, Identity, Mac, RunnerId, Secret, SledId};
 use musher::agents::{Agents, Wakers};
 use musher::boot_authority::Authority;
 use musher::config::{SWEEP_S, Tunnel, Way};
@@ -390,8 +390,11 @@ impl Dispatch for Drivers {
                 Outcome::PoweredOff(Ok(()))
             }
             Effect::Mint { name, boot, .. } => {
-                self.vault
-                    .keep(*boot, name.clone(), Secret::new("e30=".into()));
+                self.vault.keep(
+                    *boot,
+                    name.clone(),
+                    Identity::Jit(Secret::new("e30=".into())),
+                );
                 self.note_job(*boot, name.clone());
                 Outcome::Minted(Ok(Some(runner_id(name))))
             }

@@ -180,9 +180,13 @@ impl<D: Demand> World<D> {
                     }
                     (Instruction::Discard, _) => (Phase::Poll, timing.answer),
                     // A long poll: `wake` ends it.
-                    (Instruction::Wait | Instruction::Continue | Instruction::Order(_), _) => {
-                        return;
-                    }
+                    (
+                        Instruction::Wait
+                        | Instruction::Continue
+                        | Instruction::Order(_)
+                        | Instruction::OrderByToken(_),
+                        _,
+                    ) => return,
                 }
             }
             // Firmware that is held asks again when it is turned on again.

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-use crate::github::{MadeApp, Secret, convert_manifest};
+use crate::github::{MadeApp, Secret, convert_manifest, web_url};
 
 /// GitHub's codes are good for an hour; so is the page.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -200,23 +200,9 @@ fn check(wish: &Wish) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where GitHub's pages are, by where its API is.
+/// Where GitHub's pages are.
 fn web(api_url: &str) -> anyhow::Result<String> {
-    let api_url = api_url.trim_end_matches('/');
-    if api_url == "https://api.github.com" {
-        return Ok("https://github.com".to_owned());
-    }
-    if let Some(server) = api_url.strip_suffix("/api/v3") {
-        return Ok(server.to_owned());
-    }
-    // GHE.com: https://api.SUBDOMAIN.ghe.com. On this machine: a stand-in.
-    if let Some(tenant) = api_url.strip_prefix("https://api.") {
-        return Ok(format!("https://{tenant}"));
-    }
-    if api_url.starts_with("http://127.0.0.1") {
-        return Ok(api_url.to_owned());
-    }
-    bail!("--api-url: expected https://api.github.com or https://HOST/api/v3")
+    web_url(api_url).context("--api-url: expected https://api.github.com or https://HOST/api/v3")
 }
 
 fn manifest(wish: &Wish, redirect_url: &str) -> Value {
@@ -357,19 +343,6 @@ fn code(query: Option<&str>, state: &str) -> Option<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn where_githubs_pages_are() {
-        #[track_caller]
-        fn check(api_url: &str, expect: Option<&str>) {
-            assert_eq!(web(api_url).ok().as_deref(), expect, "{api_url}");
-        }
-        check("https://api.github.com", Some("https://github.com"));
-        check("https://h:8443/api/v3/", Some("https://h:8443"));
-        check("https://api.octo.ghe.com", Some("https://octo.ghe.com"));
-        check("http://127.0.0.1:9400", Some("http://127.0.0.1:9400"));
-        check("https://example.org", None);
-    }
 
     #[test]
     fn only_an_answer_to_our_own_form_counts() {

@@ -48,6 +48,7 @@ async fn github(dir: &Path) -> (Running, GithubClient) {
     let config = fakehub::Config::load(&file("fakehub.toml")).unwrap();
     let running = fakehub::start(config).await.unwrap();
     let client = GithubClient::start(GithubConfig {
+        web_url: None,
         name: "main".to_owned(),
         api_url: running.hub.urls.api.clone(),
         app_id: 1,
@@ -90,7 +91,7 @@ fn minting(scope: &Scope, name: &str) -> Minting {
     }
 }
 
-fn refusal(result: Result<RunnerId, GithubFailure>) -> String {
+fn refusal(result: Result<Option<RunnerId>, GithubFailure>) -> String {
     match result {
         Err(GithubFailure::Refused(message)) => message,
         other => panic!("{other:?}"),
