@@ -345,8 +345,19 @@ impl Checked<'_> {
         let dispatch = format!("POST {DEMO}/actions/workflows/accept.yml/dispatches");
         let body = |nonce: &str| Some(json!({ "ref": "main", "inputs": { "nonce": nonce } }));
         self.at(&dispatch, token, body("n-1"), 204).await;
-        self.at(&dispatch, token, Some(json!({ "ref": "main" })), 422)
-            .await;
+        let too_many: serde_json::Map<String, Value> =
+            (0..26).map(|it| (format!("n{it}"), "x".into())).collect();
+        for refused in [
+            json!({ "ref": "main" }),
+            json!({ "inputs": { "nonce": "n" } }),
+            json!({ "ref": "nowhere", "inputs": { "nonce": "n" } }),
+            json!({ "ref": "main", "inputs": { "nonce": "n", "other": "x" } }),
+            json!({ "ref": "main", "inputs": too_many }),
+        ] {
+            self.at(&dispatch, token, Some(refused), 422).await;
+        }
+        let unasked = json!({ "ref": "main", "inputs": { "nonce": "n" }, "wait": true });
+        self.at(&dispatch, token, Some(unasked), 400).await;
         let unknown = format!("POST {DEMO}/actions/workflows/other.yml/dispatches");
         self.at(&unknown, token, body("n-1"), 404).await;
         let queued = format!("GET {DEMO}/actions/runs?status=queued&per_page=1");
@@ -357,6 +368,15 @@ impl Checked<'_> {
         let jobs = self.at(&of_run, token, None, 200).await;
         assert_eq!(jobs["jobs"][0]["labels"], json!(["self-hosted", "n-1"]));
         let job = jobs["jobs"][0]["id"].as_u64().expect("a number");
+        let told = json!({
+            "ref": "main", "inputs": { "nonce": "n-2" }, "return_run_details": true,
+        });
+        let told = self.at(&dispatch, token, Some(told), 200).await;
+        let begun = told["workflow_run_id"].as_u64().expect("a number");
+        assert!(begun > run);
+        let of_begun = format!("GET {DEMO}/actions/runs/{begun}/jobs");
+        let jobs = self.at(&of_begun, token, None, 200).await;
+        assert_eq!(jobs["jobs"][0]["labels"], json!(["self-hosted", "n-2"]));
         let rerun = format!("POST {DEMO}/actions/runs/{run}/rerun-failed-jobs");
         self.at(&rerun, token, None, 403).await;
         let cancel = format!("/_fakehub/jobs/{job}/cancel");

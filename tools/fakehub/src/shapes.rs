@@ -16,7 +16,7 @@ use crate::ids::timestamp;
 use crate::state::{Delivery, Runner};
 
 /// Web pages of accounts and repositories; nobody fetches them.
-const HTML: &str = "https://github.com";
+pub(crate) const HTML: &str = "https://github.com";
 /// Creation time of everything configured: 2024-01-01.
 const SINCE_MS: i64 = 1_704_067_200_000;
 

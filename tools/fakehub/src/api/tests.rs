@@ -190,6 +190,14 @@ fn runner_endpoints_want_a_live_token_with_permission() {
     let poor = text_token(&hub, 12);
     check(Some(&poor), "/orgs/poor-org/actions/runners", 403);
     check(Some(&poor), "/repos/poor-org/demo/actions/runners", 403);
+    // A dispatch wants Actions write, which reading does not grant.
+    let mut dispatch = Request::new(
+        "POST",
+        "/repos/octo-org/demo/actions/workflows/accept.yml/dispatches",
+    )
+    .json(&json!({ "ref": "main" }));
+    dispatch.authorization = Some(format!("token {rich}"));
+    assert_eq!(handle(&hub, &dispatch).status, 403);
     let narrow = token(&hub, 11, &json!({ "repositories": ["demo"] }));
     let narrow = narrow.value()["token"]
         .as_str()

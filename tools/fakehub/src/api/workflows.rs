@@ -132,6 +132,21 @@ pub(super) fn dispatch(
         .find(|it| it.file == wanted || it.id().to_string() == wanted)
         .ok_or_else(Answer::not_found)?;
     let body = request.object()?;
+    let known = ["ref", "inputs", "return_run_details"];
+    if body.keys().any(|key| !known.contains(&key.as_str())) {
+        return Err(Answer::error(400, "Invalid request"));
+    }
+    let wants_details = match body.get("return_run_details") {
+        None => false,
+        Some(Value::Bool(wants)) => *wants,
+        Some(_) => return Err(Answer::error(400, "Invalid request")),
+    };
+    if !body.get("ref").is_some_and(Value::is_string) {
+        return Err(Answer::invalid(
+            "Invalid request.\n\n\"ref\" wasn't supplied.",
+            &[],
+        ));
+    }
     if body.get("ref").and_then(Value::as_str) != Some("main") {
         return Err(Answer::invalid("No ref found for: ref", &[]));
     }
@@ -165,7 +180,18 @@ pub(super) fn dispatch(
         .queue(new, now_ms)
         .map_err(|full| Answer::error(503, &full.to_string()))?;
     hub.announce(&mut state, [queued]);
-    Ok(Answer::empty(204))
+    if !wants_details {
+        return Ok(Answer::empty(204));
+    }
+    let page = format!("{}/{full_name}/actions/runs/{run}", shapes::HTML);
+    Ok(Answer::json(
+        200,
+        json!({
+            "workflow_run_id": run,
+            "run_url": format!("{}/repos/{full_name}/actions/runs/{run}", hub.urls.api),
+            "html_url": page,
+        }),
+    ))
 }
 
 /// Inputs that the workflow knows, each given as text.
