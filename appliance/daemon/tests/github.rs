@@ -2,6 +2,8 @@
 //! GitHub's, over loopback: as strict as GitHub about identities, permissions
 //! and bodies.
 
+#[path = "github/channel.rs"]
+mod channel;
 #[path = "github/commands.rs"]
 mod commands;
 #[path = "github/doctor.rs"]

@@ -1,6 +1,6 @@
 //! What a person must look at, with the reason and the way out.
 
-use control::StatusView;
+use control::{PoolView, StatusView};
 use maud::{Markup, html};
 use messages::Millis;
 
@@ -39,18 +39,7 @@ pub(super) fn of<'a>(view: &'a StatusView, releases: &'a [ReleasesView]) -> Vec<
                 }),
         );
     }
-    found.extend(view.pools.iter().filter_map(|pool| {
-        Some(Problem {
-            id: format!("problem-pool-{}", pool.name),
-            title: format!("GitHub refuses runners for pool {}", pool.name),
-            reason: pool.problem.as_deref()?,
-            since: None,
-            advice: format!(
-                "Check that the App is installed at {} and may manage its self-hosted runners. Musher tries again by itself.",
-                pool.scope
-            ),
-        })
-    }));
+    found.extend(view.pools.iter().filter_map(pool));
     found.extend(
         view.pools
             .iter()
@@ -92,6 +81,32 @@ pub(super) fn of<'a>(view: &'a StatusView, releases: &'a [ReleasesView]) -> Vec<
     );
     found.extend(releases.iter().flat_map(old_images));
     found
+}
+
+/// Why a pool starts nothing.
+fn pool(pool: &PoolView) -> Option<Problem<'_>> {
+    let PoolView { name, scope, .. } = pool;
+    let reason = pool.problem.as_deref()?;
+    // What GitHub answered comes with the mend for that answer, where it is known.
+    let (title, advice) = match pool.paused {
+        true => (
+            format!("Pool {name} is paused"),
+            format!("It starts nothing until a person runs `musher pool resume {name}`."),
+        ),
+        false => (
+            format!("GitHub refuses runners for pool {name}"),
+            format!(
+                "Do what the reason says. `musher github doctor --inventory FILE` looks at everything that the pool needs at {scope} and names each setting to change. Musher tries again by itself."
+            ),
+        ),
+    };
+    Some(Problem {
+        id: format!("problem-pool-{name}"),
+        title,
+        reason,
+        since: None,
+        advice,
+    })
 }
 
 /// Images whose runner GitHub soon gives no jobs to.

@@ -101,6 +101,7 @@ fn problems_come_first_with_their_way_out() {
         "did not answer within 4 tries",
         "GitHub refuses runners for pool arm64",
         "Resource not accessible by integration",
+        "Do what the reason says.",
         "1 job waits for pool arm64, which has no sleds",
         "The power driver of sled-05 complains",
         "refused the password",
@@ -110,6 +111,18 @@ fn problems_come_first_with_their_way_out() {
     assert!(html.find("sled-03 is quarantined") < html.find("id=\"rack\""));
     assert!(html.contains("<h2>") && html.contains("5 problems"));
     assert!(!live(&fixture::typical()).contains("problem-"));
+}
+
+#[test]
+fn a_paused_pool_is_not_put_down_to_github() {
+    let mut view = fixture::typical();
+    view.pools[0].paused = true;
+    view.pools[0].problem = Some("paused: new switch".into());
+    let html = live(&view);
+    let name = &view.pools[0].name;
+    assert!(html.contains(&format!("Pool {name} is paused")), "{html}");
+    assert!(html.contains(&format!("<code>musher pool resume {name}</code>")));
+    assert!(!html.contains("GitHub refuses"), "{html}");
 }
 
 #[test]
