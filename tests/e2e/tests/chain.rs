@@ -62,4 +62,11 @@ fn chain(sled_count: usize, job_count: usize) {
         assert!(times.is_sorted(), "{job}");
     }
     assert_eq!(sleds.len(), sled_count, "{text}");
+    // All the while the newest runner was looked for, and is here, verified.
+    let kept = dir.join("state/runners/main/actions-runner-linux-x64-2.335.0.tar.gz");
+    let offered = target.join("../images/runner.tar.gz");
+    assert_eq!(
+        std::fs::read(kept).unwrap(),
+        std::fs::read(offered).unwrap()
+    );
 }

@@ -36,7 +36,7 @@ pub(crate) fn handle(hub: &Hub, request: &Request) -> Answer {
     };
     let path = request.path.strip_prefix("/_download/").unwrap_or_default();
     if path == runner.filename {
-        let asset = format!("{}/_download/asset/{path}?{SIGNED}", hub.urls.sled);
+        let asset = format!("{}/_download/asset/{path}?{SIGNED}", hub.urls.api);
         return Answer::empty(302).header("location", asset);
     }
     if path.strip_prefix("asset/") != Some(runner.filename.as_str()) {

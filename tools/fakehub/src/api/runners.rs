@@ -292,7 +292,7 @@ pub(super) fn downloads(hub: &Hub) -> Answer {
         json!({
             "os": "linux",
             "architecture": "x64",
-            "download_url": format!("{}/_download/{}", hub.urls.sled, runner.filename),
+            "download_url": format!("{}/_download/{}", hub.urls.api, runner.filename),
             "filename": runner.filename,
             "sha256_checksum": runner.sha256,
         })
