@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::config::{self, Config, LoadedInventory};
 use crate::github::{
     App, DEFAULT_RUNNER_GROUP, ErrorKind, GithubClient, GithubError, Installation, JitRequest,
-    Permissions, Scope,
+    Permissions, Registration, Scope,
 };
 use crate::releases;
 use crate::strangers;
@@ -412,12 +412,14 @@ async fn mint(report: &mut Report, client: &GithubClient, need: &Need) {
                 labels: need.labels.clone(),
                 work_folder: "_work".to_owned(),
             };
-            client.generate_jitconfig(scope.clone(), request).await
+            client.register(scope.clone(), request).await
         }
     };
     // Also when the answer was lost: then it is found by its name.
     let id = match &minted {
-        Ok(runner) => Some(runner.runner_id),
+        Ok(Registration::Jit(runner)) => Some(runner.runner_id),
+        // Nothing is registered by it unless a runner does that itself.
+        Ok(Registration::Token(_)) => None,
         Err(error) if error.kind() == ErrorKind::Unavailable => {
             let found = client.find_runner(scope.clone(), name.clone()).await;
             found.ok().flatten().map(|runner| runner.id)
@@ -434,7 +436,14 @@ async fn mint(report: &mut Report, client: &GithubClient, need: &Need) {
         );
     }
     match minted {
-        Ok(_) => report.well(format!("jit: pool {} can mint at {scope}", need.pool)),
+        Ok(Registration::Jit(_)) => {
+            report.well(format!("jit: pool {} can mint at {scope}", need.pool));
+        }
+        Ok(Registration::Token(_)) => report.well(format!(
+            "jit: this server has none (they come with release 3.10): runners of pool {} \
+             register themselves at {scope} by a token",
+            need.pool
+        )),
         Err(error) => report.finding(
             "jit",
             format!("pool {} cannot mint at {scope}: {error}", need.pool),

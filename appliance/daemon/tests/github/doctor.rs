@@ -125,6 +125,21 @@ async fn all_is_well() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_just_in_time_runners() {
+    let set = Set {
+        limits: r#"server_release = "3.9.14""#,
+        ..healthy().await
+    };
+    let stage = Stage::with(set).await;
+    let (code, report) = examine(&stage, AT_ORG).await;
+    assert_eq!(code, Some(0), "{report:#}");
+    let said = "jit: this server has none (they come with release 3.10): runners of pool \
+                linux-x64 register themselves at organization octo-org by a token";
+    let well = report["well"].as_array().unwrap();
+    assert!(well.contains(&json!(said)), "{report:#}");
+}
+
 /// The release was out before anybody looked, so its age is not known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_with_an_old_runner() {
