@@ -224,7 +224,15 @@ async fn what_was_asked_before_there_were_drivers_is_asked_of_them() {
     // The first time the inventory brings the sled, then the database.
     for _ in 0..2 {
         let (engine, recorder, worker) = start(&store);
-        assert_eq!(*recorder.compared.lock().unwrap(), [SledId(1)]);
+        let compared = || recorder.compared.lock().unwrap().clone();
+        // The first tick asks.
+        for _ in 0..200 {
+            if !compared().is_empty() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(compared(), [SledId(1)]);
         engine.stop();
         worker.join().unwrap();
     }
