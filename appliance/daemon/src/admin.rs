@@ -1,5 +1,6 @@
-//! What people and the command line see: the status page and `/api/v1`, on
-//! the admin listener over TLS, and on the control socket in the clear.
+//! What people and the command line see: the status page, `/metrics` and
+//! `/api/v1`, on the admin listener over TLS, and on the control socket in the
+//! clear.
 //!
 //! The admin listener only shows. What changes anything is taken on the
 //! control socket alone, which only the daemon's own user can open.
@@ -37,7 +38,7 @@ use crate::{
     engine::Engine,
     http::{Answer, Connections, Shutdown, answer, json, serve_connection, text},
     keys::ReceiptKey,
-    page,
+    metrics, page,
     releases::{ReleaseBoard, ReleasesView},
     store::Store,
     ways::{Ways, WaysView},
@@ -204,6 +205,7 @@ impl Admin {
             (&Method::GET, ["style.css"]) => answer(StatusCode::OK, "text/css", page::STYLE),
             (&Method::GET, ["page.js"]) => answer(StatusCode::OK, "text/javascript", page::SCRIPT),
             (&Method::GET, ["icon.svg"]) => answer(StatusCode::OK, "image/svg+xml", page::ICON),
+            (&Method::GET, ["metrics"]) => self.metrics().await,
             (&Method::GET, ["events"]) => self.events(shutdown.clone()),
             (&Method::GET, ["api", "v1", "power"]) if way == Way::Control => {
                 self.power_sweep().await
@@ -263,6 +265,17 @@ impl Admin {
                 answer(StatusCode::OK, "text/html; charset=utf-8", html)
             }
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        }
+    }
+
+    async fn metrics(&self) -> Answer {
+        let ask = |state: &control::State, now| (state.status(now, 0), metrics::Kept::of(state));
+        match self.engine.query(ask).await {
+            Ok((view, kept)) => {
+                let text = metrics::render(&view, &kept);
+                answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+            }
+            Err(error) => stopping(error),
         }
     }
 

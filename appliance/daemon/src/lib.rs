@@ -18,7 +18,7 @@
 //! | [`netboot`] | serves DHCP, TFTP, boot files | says who may boot |
 //! | [`agents`] | speaks with agents over pinned TLS | tells them what to do on its own |
 //! | [`console`] | records what sleds say on their serial lines | writes a secret down |
-//! | [`admin`], [`page`] | shows people what is going on | changes anything |
+//! | [`admin`], [`page`], [`metrics`] | shows people what is going on | changes anything |
 //! | [`strangers`] | finds whether a public repository could use a runner | registers one |
 //! | [`dispatch`] | carries out effects | chooses them |
 #![deny(missing_docs)]
@@ -39,6 +39,7 @@ pub mod installations;
 pub mod intake;
 pub mod keys;
 pub mod lease_keeper;
+pub mod metrics;
 pub mod netboot;
 pub mod page;
 pub mod payload;

@@ -23,7 +23,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::{releases::ReleasesView, ways::WaysView};
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod icon;
 mod jobs;
 mod problems;
