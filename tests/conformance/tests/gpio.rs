@@ -1,9 +1,12 @@
 //! Relay, button, sense and holder on lines of a real kernel: a guest of
 //! Debian sid's kernel with `gpio-sim` and `i2c-stub` (`src/bin/gpio-guest`)
 //! kills daemons, and the kernel's own trace tells which line was set when.
+//! Another one powers a sled through its lines, which runs a job.
 
 #[path = "gpio/guest.rs"]
 mod guest;
+#[path = "gpio/job.rs"]
+mod job;
 
 use guest::{Console, Daemon, boot};
 
@@ -154,4 +157,34 @@ fn fifty_drivers_are_killed_and_no_line_moves() {
 #[ignore = "four minutes; part of test-full"]
 fn fifty_daemons_are_killed_and_no_line_moves() {
     check(Daemon::Whole, 50, "whole");
+}
+
+#[test]
+#[ignore = "two emulated machines for most of a minute; part of test-full"]
+fn a_sled_behind_a_relay_runs_a_job() {
+    let end = job::run();
+    assert_eq!(end.console.all("failed"), [] as [&str; 0]);
+
+    // The job ran, and ran once.
+    assert_eq!(end.hub_job["conclusion"], "success", "{}", end.hub_job);
+    let jobs = end.said("jobs");
+    let jobs = jobs.as_array().unwrap();
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["conclusion"], "success", "{jobs:?}");
+    assert_eq!(jobs[0]["boot"]["receipt"], 1, "{jobs:?}");
+
+    // The kernel saw one edge up and one down, and the machine followed.
+    let edges = end.console.edges(RELAY, false);
+    let levels: Vec<bool> = edges.iter().map(|(_, level)| *level).collect();
+    assert_eq!(levels, [true, false], "{edges:?}");
+    let power = &end.power_log;
+    let count = |word: &str| power.lines().filter(|line| line.contains(word)).count();
+    assert_eq!(count("started"), 1, "{power}");
+    assert_eq!(count("exited"), 1, "{power}");
+    assert_eq!(count("set power 1"), 1, "{power}");
+    assert_eq!(count("set power 0"), 1, "{power}");
+
+    let receipts = end.said("receipts");
+    assert_eq!(receipts["ok"], true, "{receipts}");
+    assert_eq!(receipts["receipts"], serde_json::json!([1]), "{receipts}");
 }

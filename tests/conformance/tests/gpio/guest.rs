@@ -12,8 +12,11 @@ use musher_lab::{DirectBoot, direct_boot};
 const END: &str = "the guest is done";
 const LIMIT: Duration = Duration::from_secs(400);
 const MEMORY_MIB: u32 = 512;
-/// In this order, with parameters; what they need is put before them.
-const MODULES: [(&str, &str); 4] = [
+/// A kernel module and its parameters.
+pub(crate) type Module = (&'static str, &'static str);
+/// Of a guest that has an expander. In this order; what they need is put
+/// before them.
+const MODULES: [Module; 4] = [
     ("configfs", ""),
     ("gpio_sim", ""),
     ("i2c_dev", ""),
@@ -30,7 +33,7 @@ pub(crate) enum Daemon {
 }
 
 /// What the guest wrote.
-pub(crate) struct Console(String);
+pub(crate) struct Console(pub(crate) String);
 
 impl Console {
     /// What followed `word` on each line that it begins.
@@ -74,16 +77,11 @@ impl Console {
 /// Boots the guest; it kills so many daemons, at instants that follow from
 /// `seed`.
 pub(crate) fn boot(daemon: Daemon, kills: usize, seed: &str) -> Console {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let target = target();
     let kernel = kernel(&target);
     let stage = tempfile::tempdir().unwrap();
     let root = stage.path().join("root");
-    fs::create_dir(&root).unwrap();
-    install(
-        Path::new(env!("CARGO_BIN_EXE_gpio-guest")),
-        &root.join("init"),
-    );
-    install(&program("musher").unwrap(), &root.join("musher"));
+    programs(&root);
     let board = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board/qemu-gpio-sim");
     fs::copy(board.join("lines.toml"), root.join("lines.toml")).unwrap();
     fs::write(root.join("kills"), kills.to_string()).unwrap();
@@ -91,13 +89,9 @@ pub(crate) fn boot(daemon: Daemon, kills: usize, seed: &str) -> Console {
     if daemon == Daemon::Whole {
         appliance(&root.join("rig"));
     }
-    modules(&kernel, &root);
+    modules(&kernel, &root, &MODULES);
     let initramfs = stage.path().join("initramfs");
-    let pack = format!(
-        "find . | cpio --quiet -o -H newc > '{}'",
-        initramfs.display()
-    );
-    run(Command::new("sh").args(["-c", &pack]).current_dir(&root));
+    pack(&root, &initramfs);
     let report = direct_boot(
         &DirectBoot {
             kernel: kernel.join("vmlinuz"),
@@ -113,6 +107,30 @@ pub(crate) fn boot(daemon: Daemon, kills: usize, seed: &str) -> Console {
     fs::create_dir_all(&kept).unwrap();
     fs::write(kept.join(format!("gpio-{seed}.console")), &console).unwrap();
     Console(console)
+}
+
+/// Where the workspace is built.
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+/// The guest's `/init`, and Musher.
+pub(crate) fn programs(root: &Path) {
+    fs::create_dir(root).unwrap();
+    install(
+        Path::new(env!("CARGO_BIN_EXE_gpio-guest")),
+        &root.join("init"),
+    );
+    install(&program("musher").unwrap(), &root.join("musher"));
+}
+
+/// Packs the guest's files.
+pub(crate) fn pack(root: &Path, initramfs: &Path) {
+    let pack = format!(
+        "find . | cpio --quiet -o -H newc > '{}'",
+        initramfs.display()
+    );
+    run(Command::new("sh").args(["-c", &pack]).current_dir(root));
 }
 
 /// An appliance with one sled behind the guest's button, and its deliveries.
@@ -142,7 +160,7 @@ fn appliance(rig: &Path) {
 }
 
 /// Debian sid's kernel and modules, fetched once: no other suite has gpio-sim.
-fn kernel(target: &Path) -> PathBuf {
+pub(crate) fn kernel(target: &Path) -> PathBuf {
     let folder = target.join("images/kernel-sid");
     let mut fetch = Command::new(program("musher-image").unwrap());
     run(fetch
@@ -153,7 +171,7 @@ fn kernel(target: &Path) -> PathBuf {
 
 /// A program without its symbols, and the libraries it needs where it looks
 /// for them.
-fn install(program: &Path, to: &Path) {
+pub(crate) fn install(program: &Path, to: &Path) {
     run(Command::new("strip").arg("-o").arg(to).arg(program));
     let root = to.parent().unwrap();
     for line in run(Command::new("ldd").arg(program)).lines() {
@@ -169,12 +187,12 @@ fn install(program: &Path, to: &Path) {
 }
 
 /// The modules and what they need, in order, and the list of them.
-fn modules(kernel: &Path, root: &Path) {
+pub(crate) fn modules(kernel: &Path, root: &Path, modules: &[Module]) {
     let tree = fs::read_dir(kernel.join("modules/lib/modules")).unwrap();
     let tree = tree.map(|entry| entry.unwrap().path()).next().unwrap();
     let index = fs::read_to_string(tree.join("modules.dep")).unwrap();
     let mut list: Vec<(String, String)> = Vec::new();
-    for (name, parameters) in MODULES {
+    for &(name, parameters) in modules {
         let is_it = |line: &&str| {
             let path = line.split(':').next().unwrap_or_default();
             let file = path.rsplit('/').next().unwrap_or_default();
@@ -208,7 +226,7 @@ fn modules(kernel: &Path, root: &Path) {
     fs::write(root.join("modules"), lines.collect::<String>()).unwrap();
 }
 
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -3,10 +3,12 @@
 //! As PID 1 it sets lines up by `gpio-sim` and an expander by `i2c-stub`, runs
 //! the holder, plays a sled behind a power button, and kills daemons. What it
 //! saw goes to the console, one word and its values per line; whether that is
-//! right is for the test outside to say.
+//! right is for the test outside to say. A guest that has a network runs an
+//! appliance instead, for a machine outside that stands behind its lines.
 
 mod appliance;
 mod expander;
+mod job;
 mod machine;
 mod sim;
 
@@ -43,7 +45,11 @@ fn main() {
         let generation = std::env::args().nth(1).and_then(|text| text.parse().ok());
         daemon(generation.unwrap_or_default());
     }
-    if let Err(error) = guest() {
+    let done = match fs::exists("/network") {
+        Ok(true) => job::run(),
+        _ => guest(),
+    };
+    if let Err(error) = done {
         println!("failed {error}");
     }
     println!("the guest is done");
@@ -91,7 +97,7 @@ fn guest() -> Outcome {
     kill_process(pid(&holder), Signal::TERM)?;
     println!("holder-exit {:?}", holder.wait()?.code());
     println!("misuses {}", machine.misuses());
-    sim.print_trace()
+    sim.print_trace(sim::BUTTON)
 }
 
 fn start_holder(socket: &str) -> Outcome<Child> {

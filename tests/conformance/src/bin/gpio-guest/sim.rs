@@ -13,6 +13,8 @@ use crate::Outcome;
 pub(crate) const BUTTON: u32 = 0;
 pub(crate) const SENSE: u32 = 1;
 pub(crate) const RELAY: u32 = 2;
+/// What the relay feeds.
+pub(crate) const RAIL: u32 = 3;
 
 const TRACE: &str = "/sys/kernel/tracing";
 
@@ -65,6 +67,7 @@ impl Sim {
         let sim = Self { folder };
         sim.pull(BUTTON, true)?;
         sim.pull(SENSE, false)?;
+        sim.pull(RAIL, false)?;
         let trace = Path::new(TRACE);
         fs::write(trace.join("trace_clock"), "mono")?;
         let events = trace.join("events/gpio/gpio_value");
@@ -90,8 +93,9 @@ impl Sim {
     }
 
     /// Every set that the kernel carried out, with its time: what was driven
-    /// is seen even where the level did not change.
-    pub(crate) fn print_trace(&self) -> Outcome {
+    /// is seen even where the level did not change. `lowest` is the first of
+    /// our lines that was moved.
+    pub(crate) fn print_trace(&self, lowest: u32) -> Outcome {
         let trace = fs::read_to_string(Path::new(TRACE).join("trace"))?;
         let mut sets = Vec::new();
         for line in trace.lines() {
@@ -104,11 +108,11 @@ impl Sim {
             let number: u32 = words.next().unwrap_or_default().parse()?;
             sets.push((at, number, words.last().unwrap_or_default()));
         }
-        // The kernel numbers lines through all chips; the button is the first
-        // of ours, and it was moved.
+        // The kernel numbers lines through all chips.
         let first = sets.iter().map(|(_, number, _)| *number).min();
         for (at, number, level) in sets {
-            println!("set {at} {} {level}", number - first.unwrap_or_default());
+            let line = number - first.unwrap_or_default() + lowest;
+            println!("set {at} {line} {level}");
         }
         Ok(())
     }
