@@ -12,7 +12,7 @@
 //! counters that live in memory, of which there are none.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{Display, Write},
 };
 
@@ -87,6 +87,9 @@ pub struct Kept {
     stages: BTreeMap<&'static str, Span>,
     /// By sled and meter, where a boot was measured.
     energy: BTreeMap<(String, &'static str), Drawn>,
+    /// Names of the sleds that are withheld until a person acts, whatever their
+    /// boot still does.
+    quarantined: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -122,13 +125,17 @@ impl Kept {
                 *kept.outcomes.entry(outcome).or_default() += 1;
             }
             kept.add_stages(&boot.times);
-            if let (Some(energy), Some(sled)) = (&boot.energy, state.sled_name(boot.sled)) {
+            if let Some(energy) = &boot.energy {
+                let sled = state.sled_name(boot.sled).unwrap_or("(gone)");
                 let key = (sled.to_owned(), energy.meter.as_str());
                 let drawn = kept.energy.entry(key).or_default();
                 drawn.joules = drawn.joules.saturating_add(energy.joules);
                 drawn.measured_ms = drawn.measured_ms.saturating_add(energy.measured_ms);
             }
         }
+        let sleds = state.sleds().filter(|(_, sled)| sled.quarantine.is_some());
+        kept.quarantined
+            .extend(sleds.map(|(_, sled)| sled.name.to_string()));
         kept
     }
 
@@ -159,7 +166,7 @@ fn word(conclusion: &Conclusion) -> &'static str {
 pub fn render(view: &StatusView, kept: &Kept) -> String {
     let mut text = Exposition::default();
     pools(&mut text, view);
-    sleds(&mut text, view);
+    sleds(&mut text, view, kept);
     text.family("musher_receipts_total", "counter", "Receipts made.");
     text.sample(&[], view.receipts);
     history(&mut text, kept);
@@ -209,7 +216,7 @@ fn pools(text: &mut Exposition, view: &StatusView) {
     }
 }
 
-fn sleds(text: &mut Exposition, view: &StatusView) {
+fn sleds(text: &mut Exposition, view: &StatusView, kept: &Kept) {
     text.family("musher_sleds", "gauge", "Sleds by state.");
     for state in SLED_STATES {
         let count = view.sleds.iter().filter(|sled| sled.state == state).count();
@@ -238,7 +245,7 @@ fn sleds(text: &mut Exposition, view: &StatusView) {
         "1 if a sled is quarantined.",
     );
     for sled in &view.sleds {
-        let quarantined = u8::from(sled.state == "Quarantined");
+        let quarantined = u8::from(kept.quarantined.contains(&sled.name));
         text.sample(&[("sled", &sled.name)], quarantined);
     }
 }
