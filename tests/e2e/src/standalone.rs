@@ -44,6 +44,7 @@ pub fn secret(path: &Path, text: &str) -> Result<()> {
 pub struct Standalone {
     folder: TempDir,
     webhook: SocketAddr,
+    admin: SocketAddr,
     child: Option<Child>,
 }
 
@@ -80,6 +81,7 @@ impl Standalone {
         Ok(Self {
             folder,
             webhook,
+            admin,
             child: None,
         })
     }
@@ -105,6 +107,12 @@ impl Standalone {
     #[must_use]
     pub fn webhook(&self) -> SocketAddr {
         self.webhook
+    }
+
+    /// Where the status page is, over TLS.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Starts `musher serve` and waits until it answers.

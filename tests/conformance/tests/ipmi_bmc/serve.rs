@@ -1,11 +1,14 @@
 //! `musher serve` in front of the BMC: what it does by itself, and what people
 //! ask of it. No machine ever boots here.
 
+use std::fs::File;
+use std::process::Command;
 use std::time::Instant;
 
 use musher_bmc::Server;
+use musher_conformance::python_tool;
 use musher_e2e::{Request, Standalone, exchange, secret, workflow_job};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::served::{adopted, run, sled, view, wait};
 use super::{PASSWORD, bmc};
@@ -67,6 +70,35 @@ fn queue_job(musher: &Standalone) {
     let id = "72d3162e-cc78-11e3-81ab-000000000001";
     let request = Request::delivery(Standalone::SECRET, id, "workflow_job", body);
     assert_eq!(exchange(musher.webhook(), &request).unwrap().status, 200);
+}
+
+/// Samples of `/metrics` as `[name, labels, value]`, as Prometheus' own parser
+/// for Python reads them.
+fn metrics(musher: &Standalone) -> Vec<Value> {
+    const PARSE: &str = "import json, sys
+from prometheus_client.parser import text_fd_to_metric_families as parse
+print(json.dumps([[s.name, s.labels, s.value] for f in parse(sys.stdin) for s in f.samples]))";
+    let page = musher.dir().join("metrics");
+    let fetched = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--insecure"])
+        .arg("--output")
+        .arg(&page)
+        .args(["--write-out", "%{content_type}"])
+        .arg(format!("https://{}/metrics", musher.admin()))
+        .output()
+        .expect("curl is missing: install the package curl");
+    let said = String::from_utf8_lossy(&fetched.stdout);
+    assert_eq!(
+        said, "text/plain; version=0.0.4; charset=utf-8",
+        "{fetched:?}"
+    );
+    let parsed = Command::new(python_tool("prometheus-client==0.26.0", "python"))
+        .args(["-c", PARSE])
+        .stdin(File::open(page).unwrap())
+        .output()
+        .unwrap();
+    assert!(parsed.status.success(), "{parsed:?}");
+    serde_json::from_slice(&parsed.stdout).unwrap()
 }
 
 #[test]
@@ -266,6 +298,17 @@ fn a_bmc_that_changed_between_boots_is_withheld() {
     assert_eq!(energy["meter"], "dcmi", "{receipt}");
     let (joules, ms) = (energy["joules"].as_u64(), energy["measured_ms"].as_u64());
     assert_eq!(joules, ms.map(|ms| 150 * ms / 1000), "{energy}");
+    let labels = json!({ "sled": "sled-01", "meter": "dcmi" });
+    let metrics = metrics(&musher);
+    let sample = |name: &str, labels: &Value| {
+        let one = |sample: &&Value| sample[0] == name && &sample[1] == labels;
+        let value = metrics.iter().find(one).map(|sample| &sample[2]);
+        value.and_then(Value::as_f64)
+    };
+    let drawn = sample("musher_kept_energy_joules", &labels);
+    assert_eq!(drawn, joules.map(|joules| joules as f64), "{metrics:?}");
+    let quarantined = sample("musher_sled_quarantined", &json!({ "sled": "sled-01" }));
+    assert_eq!(quarantined, Some(1.0), "{metrics:?}");
     // It is not put right by releasing it; the boot waits.
     let orders = || server.with(|bmc| bmc.chassis.orders.clone());
     sled(&musher, &["release", "sled-01"]);
