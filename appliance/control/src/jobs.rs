@@ -192,8 +192,9 @@ pub(crate) fn forget_ended(state: &mut State, now: Millis) {
     }
 }
 
-/// The boot whose runner GitHub names. The id binds, because names can be null; but ids are unique within one scope only, so the App, the scope and
-/// the name (where one is told) must not contradict it.
+/// The boot whose runner GitHub names. The id binds, because names can be null;
+/// but ids are unique within one scope only, so the App, the scope and the name
+/// (where one is told) must not contradict it.
 fn boot_of_runner(state: &State, hub: HubId, report: &JobReport) -> Option<BootId> {
     let (runner_id, name) = report.runner.as_ref()?;
     let fits = |runner: &Runner| {

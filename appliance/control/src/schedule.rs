@@ -287,16 +287,20 @@ fn start(state: &mut State, now: Millis, due: &BTreeSet<PoolId>, fx: &mut Effect
         .iter()
         .filter_map(|pool| candidate(state, *pool))
         .collect();
-    // What kept a pool from its turn may have ended just now, without its rows
-    // changing: it goes first all the same.
-    if !open.is_empty() {
-        let waiting = state.jobs.index().pools();
-        let waiting = waiting.filter(|(id, queue)| queue.unserved > 0 && !due.contains(id));
-        open.extend(waiting.filter_map(|(pool, _)| candidate(state, pool)));
-    }
+    let mut seen = due.clone();
     while let Some(next) = open.pop_first() {
         let pool = next.3;
         if let (Ok(sled), Some(job)) = (placement::place(state, now, pool), next_job(state, pool)) {
+            // What kept another pool of this sled from its turn may have ended
+            // just now, without its rows changing: it goes first all the same.
+            let pools = state.sleds.get(sled).map(|sled| sled.pools.clone());
+            let others = pools.iter().flat_map(|pools| pools.iter());
+            let others = others.filter(|other| seen.insert(**other));
+            open.extend(others.filter_map(|other| candidate(state, *other)));
+            if open.first().is_some_and(|first| *first < next) {
+                open.insert(next);
+                continue;
+            }
             boots::claim(state, now, sled, pool, Some(job), fx);
             reshare(state);
             open.extend(candidate(state, pool));
