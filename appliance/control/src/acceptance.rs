@@ -16,7 +16,7 @@ use alloc::{
 };
 use core::fmt::Write as _;
 
-use messages::{BootId, EffectId, HubId, JobId, Millis, Outcome, PoolId, SledId};
+use messages::{BootId, HubId, JobId, Millis, Outcome, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -390,13 +390,9 @@ pub(crate) fn dispatched(
 /// After a restart: dispatches that may have been begun have no outcome any
 /// more. Their runners wait for a job all the same, for as long as any does.
 pub(crate) fn void_dispatches(state: &mut State) {
-    let pending: Vec<EffectId> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| matches!(pending.effect, Effect::DispatchWorkflow { .. }))
-        .map(|(id, _)| id)
-        .collect();
-    for id in pending {
+    let dispatches =
+        state.effects_that(|pending| matches!(pending.effect, Effect::DispatchWorkflow { .. }));
+    for id in dispatches {
         state.outbox.remove(id);
     }
 }

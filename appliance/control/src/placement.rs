@@ -81,20 +81,8 @@ pub(crate) fn place(state: &State, now: Millis, id: PoolId) -> Result<SledId, Hi
     let Some(pool) = state.pools.get(id).filter(|pool| !pool.retired) else {
         return Err(Hindrance::Retired);
     };
-    if let Some(pause) = &pool.paused {
-        return Err(Hindrance::Paused(pause.clone()));
-    }
-    if let Some(until) = pool.blocked_until.filter(|until| *until > now) {
-        let problem = pool.problem.clone().unwrap_or_default();
-        return Err(Hindrance::Blocked { until, problem });
-    }
-    if let Some(until) = state.outage.next_probe().filter(|until| *until > now) {
-        return Err(Hindrance::Outage(until));
-    }
-    if let Some(cap) = pool.policy.max_sleds
-        && state.boots.index().held(id) >= cap as usize
-    {
-        return Err(Hindrance::PoolCap(cap));
+    if let Some(why) = pool_hindrance(state, now, id, pool) {
+        return Err(why);
     }
     let sleds = state.sleds.index();
     if sleds.in_service_count(id) == 0 {
@@ -123,28 +111,30 @@ pub(crate) fn place(state: &State, now: Millis, id: PoolId) -> Result<SledId, Hi
     best.map(|(_, _, sled)| sled).ok_or(hindrance)
 }
 
-/// Why this very sled, which owes the pool an acceptance run, is not started
-/// now.
-pub(crate) fn start_of(state: &State, now: Millis, pool: PoolId, id: SledId) -> Option<Hindrance> {
-    let row = state.pools.get(pool)?;
-    if let Some(pause) = &row.paused {
+/// Why a pool starts nothing now, whichever sled it is.
+fn pool_hindrance(state: &State, now: Millis, id: PoolId, pool: &Pool) -> Option<Hindrance> {
+    if let Some(pause) = &pool.paused {
         return Some(Hindrance::Paused(pause.clone()));
     }
-    if let Some(until) = row.blocked_until.filter(|until| *until > now) {
-        let problem = row.problem.clone().unwrap_or_default();
+    if let Some(until) = pool.blocked_until.filter(|until| *until > now) {
+        let problem = pool.problem.clone().unwrap_or_default();
         return Some(Hindrance::Blocked { until, problem });
     }
     if let Some(until) = state.outage.next_probe().filter(|until| *until > now) {
         return Some(Hindrance::Outage(until));
     }
-    if let Some(cap) = row.policy.max_sleds
-        && state.boots.index().held(pool) >= cap as usize
-    {
-        return Some(Hindrance::PoolCap(cap));
-    }
+    let cap = pool.policy.max_sleds?;
+    let held = state.boots.index().held(id);
+    (held >= cap as usize).then_some(Hindrance::PoolCap(cap))
+}
+
+/// Why this very sled, which owes the pool an acceptance run, is not started
+/// now.
+pub(crate) fn start_of(state: &State, now: Millis, pool: PoolId, id: SledId) -> Option<Hindrance> {
+    let row = state.pools.get(pool)?;
     let circuit = state.sleds.get(id)?.circuit;
-    circuit
-        .and_then(|circuit| start_hindrance(state, now, circuit))
+    pool_hindrance(state, now, pool, row)
+        .or_else(|| start_hindrance(state, now, circuit?))
         .or_else(|| sled_hindrance(state, now, pool, id))
 }
 

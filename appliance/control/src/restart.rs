@@ -78,12 +78,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
     for circuit in state.circuits.keys() {
         state.last_start.insert(circuit, now);
     }
-    let turning_on: Vec<_> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| matches!(pending.effect, Effect::PowerOn { .. }))
-        .map(|(id, _)| id)
-        .collect();
+    let turning_on = state.effects_that(|pending| matches!(pending.effect, Effect::PowerOn { .. }));
     for effect in turning_on {
         power::keep_distance(state, effect);
     }
@@ -104,13 +99,7 @@ pub(crate) fn started(state: &mut State, now: Millis, fx: &mut Effects) {
 /// Nothing may then wait for a time that is long to come.
 fn forget_future(state: &mut State, now: Millis) {
     let latest = now.after(LONGEST_WAIT_MS);
-    let effects: Vec<_> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| pending.due > latest)
-        .map(|(id, _)| id)
-        .collect();
-    for id in effects {
+    for id in state.effects_that(|pending| pending.due > latest) {
         if let Some(mut pending) = state.outbox.get_mut(id) {
             pending.due = now;
         }
@@ -153,13 +142,7 @@ fn forget_future(state: &mut State, now: Millis) {
 /// A registration that was under way may still come to GitHub, however the clock
 /// stands now: what is deleted once more for its sake waits anew.
 fn linger_anew(state: &mut State, now: Millis) {
-    let again: Vec<_> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| pending.again)
-        .map(|(id, _)| id)
-        .collect();
-    for id in again {
+    for id in state.effects_that(|pending| pending.again) {
         if let Some(mut pending) = state.outbox.get_mut(id) {
             pending.due = now.after(LINGER_MS);
         }

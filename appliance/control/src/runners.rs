@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use messages::{BootId, EffectId, Millis, PoolId, RunnerId};
+use messages::{BootId, Millis, PoolId, RunnerId};
 
 use crate::{
     Effect, Effects, GithubFailure, JobReport, Labels, MintScope, Pending, acceptance,
@@ -270,12 +270,7 @@ const fn took_a_job(boot: &Boot) -> bool {
 /// After a restart: mintings that may have been begun have no outcome any
 /// more. Their names are deleted; each boot mints under a fresh one.
 pub(crate) fn void_mintings(state: &mut State, now: Millis) {
-    let mintings: Vec<EffectId> = state
-        .outbox
-        .iter()
-        .filter(|(_, pending)| matches!(pending.effect, Effect::Mint { .. }))
-        .map(|(id, _)| id)
-        .collect();
+    let mintings = state.effects_that(|pending| matches!(pending.effect, Effect::Mint { .. }));
     for pending in mintings
         .into_iter()
         .filter_map(|id| state.outbox.remove(id))

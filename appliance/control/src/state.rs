@@ -452,6 +452,15 @@ impl State {
         }
     }
 
+    /// Effects in the outbox that are wanted, oldest first.
+    pub(crate) fn effects_that(&self, wanted: impl Fn(&Pending) -> bool) -> Vec<EffectId> {
+        let listed = self.outbox.iter();
+        listed
+            .filter(|(_, pending)| wanted(pending))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// Effects about one subject, oldest first.
     pub(crate) fn effects_about(
         &self,
