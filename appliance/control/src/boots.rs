@@ -419,7 +419,6 @@ pub(crate) fn begin_power_off(
         )
         .is_empty();
     runners::abandon(state, now, id);
-    schedule::release_job(state, id);
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.outcome = Some(outcome);
         boot.repository = None;
@@ -427,6 +426,9 @@ pub(crate) fn begin_power_off(
         boot.accepts = false;
     }
     enter(state, now, id, BootStage::PoweringOff { cuts: 0 });
+    if !state.boots.get(id).is_some_and(Boot::may_have_run) {
+        schedule::release_job(state, id);
+    }
     state
         .checks
         .insert(sled, now.after(state.limits.off_poll_ms));
@@ -486,6 +488,7 @@ pub(crate) fn end(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     let generation = boot.generation;
     let times = ran.then(|| boot.times.clone());
     drop(boot);
+    schedule::release_job(state, id);
     if ran {
         outage::got_through(state, u32::MAX, fx);
         schedule::note_busy(state, pool, held_ms);

@@ -113,6 +113,10 @@ fn waiting(state: &State, now: Millis, id: JobId, job: &Job) -> Explanation {
         .serving
         .and_then(|boot| Some((boot, state.boots.get(boot)?)))
     {
+        if boot.may_have_run() {
+            let text = format!("boot {boot_id} ended, and GitHub is asked whether it ran this job");
+            return plain(id.number, "asking", text);
+        }
         let text = starting(state, now, boot);
         return plain(id.number, "starting", format!("boot {boot_id}: {text}"));
     }

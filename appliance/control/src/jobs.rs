@@ -466,7 +466,7 @@ pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
     let Some(id) = boot.job.or(boot.for_job) else {
         return;
     };
-    let ran = boot.times.running.is_some();
+    let (ran, waits) = (boot.times.running.is_some(), boot.may_have_run());
     let Some(job) = state.jobs.get(id) else {
         return;
     };
@@ -476,7 +476,9 @@ pub(crate) fn boot_ended(state: &mut State, now: Millis, boot_id: BootId) {
         JobState::Queued => ran,
     };
     if silent {
-        look_up(state, now, id, state.limits.silence_ms);
+        // No other sled is given to a job that waits for the answer.
+        let wait_ms = if waits { 0 } else { state.limits.silence_ms };
+        look_up(state, now, id, wait_ms);
     }
 }
 
@@ -503,6 +505,12 @@ pub(crate) fn look_up(state: &mut State, now: Millis, id: JobId, wait_ms: u64) {
 /// tell (actions/runner#4309), so it is asked again where no boot of ours
 /// will: a job that runs elsewhere, or whose boot is over.
 pub(crate) fn ask_again(state: &mut State, now: Millis, id: JobId) {
+    let serving = state.jobs.get(id).and_then(|job| job.serving);
+    let serving = serving.and_then(|boot| state.boots.get(boot));
+    if serving.is_some_and(Boot::may_have_run) {
+        // The runner that ended had another job.
+        schedule::release_boot(state, now, id);
+    }
     let Some(job) = state.jobs.get(id) else {
         return;
     };

@@ -15,6 +15,7 @@ use crate::{
     holds,
     index::outbox::Subject,
     rows::{BootStage, Power},
+    schedule,
     state::State,
 };
 
@@ -360,6 +361,7 @@ pub(crate) fn cut(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) 
     };
     let (sled, generation) = (boot.sled, boot.generation);
     boots::enter(state, now, id, BootStage::PoweringOff { cuts: cuts + 1 });
+    schedule::release_job(state, id);
     if let Some(mut boot) = state.boots.get_mut(id) {
         boot.power_cut = true;
     }

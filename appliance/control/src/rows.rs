@@ -460,6 +460,16 @@ impl Boot {
         self.for_job.is_none() && self.is_supply()
     }
 
+    /// Whether its runner ended well before GitHub named the job that it ran:
+    /// most likely the one it was started for, which waits for no other boot
+    /// until GitHub was asked, or this one has to be cut.
+    #[must_use]
+    pub const fn may_have_run(&self) -> bool {
+        self.job.is_none()
+            && matches!(self.outcome, Some(Outcome::Ran))
+            && matches!(self.stage, BootStage::PoweringOff { cuts: 0 })
+    }
+
     /// Whether its present runner has this name.
     #[must_use]
     pub fn has_runner(&self, name: &str) -> bool {

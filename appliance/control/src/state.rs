@@ -321,17 +321,18 @@ impl State {
         }
         let active: Vec<BootId> = self.boots.index().active.iter().copied().collect();
         for id in active {
-            let under_way = self.boots.get(id).filter(|boot| boot.is_under_way());
-            let Some(boot) = under_way else {
+            let Some(boot) = self.boots.get(id) else {
                 continue;
             };
+            let serves = boot.is_supply() || boot.may_have_run();
+            let serves = boot.for_job.filter(|_| serves);
             let circuit = self.sleds.get(boot.sled).and_then(|sled| sled.circuit);
             let job = boot.job.or(boot.for_job);
             let repository = job
                 .and_then(|job| self.jobs.get(job))
                 .map(|job| Arc::clone(&job.repository));
-            let serves = boot.for_job.filter(|_| boot.is_supply());
-            if let Some(mut boot) = self.boots.derived_mut(id) {
+            let under_way = boot.is_under_way();
+            if under_way && let Some(mut boot) = self.boots.derived_mut(id) {
                 boot.circuit = circuit;
                 boot.repository = repository;
             }

@@ -388,6 +388,10 @@ impl State {
             (JobState::InProgress, _) => ("running", stolen()),
             (JobState::Queued, _) => match boot.map(|boot| &boot.stage) {
                 Some(BootStage::Ordered | BootStage::Running) => ("starting", None),
+                Some(BootStage::PoweringOff { .. }) => (
+                    "running",
+                    Some("its sled is done, and GitHub is asked whether it ran there".to_string()),
+                ),
                 Some(_) => ("claimed", None),
                 None => ("queued", self.wait_reason(now, id, job)),
             },

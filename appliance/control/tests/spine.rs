@@ -4,10 +4,10 @@
 mod bench;
 
 use bench::{Bench, KEY};
-use messages::{AgentKey, AgentMessage, Millis, RunEnd, RunExit, RunnerId};
+use messages::{AgentKey, AgentMessage, BootId, Millis, RunEnd, RunExit, RunnerId};
 use musher_control::{
-    AgentReply, BootStage, Effect, Event, GithubFailure, JobAction, JobState, Lever, Limits,
-    Outcome, Power, PowerFailure, PowerReading,
+    AgentReply, BootStage, Effect, Event, GithubFailure, JobAction, JobAnswer, JobState, Lever,
+    Limits, Outcome, Power, PowerFailure, PowerReading,
 };
 
 const STAGES: [BootStage; 6] = [
@@ -240,6 +240,63 @@ fn a_run_ends_in_a_receipt_and_a_free_sled() {
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::Ended);
     assert_eq!(bench.state.receipt_head().0, 1);
+}
+
+/// Its run ended before GitHub named the job: pull mode, and a short job.
+fn ended_unnamed() -> (Bench, BootId) {
+    let mut bench = Bench::new();
+    let boot = bench.walk(&BootStage::Running);
+    bench.now += 5_000;
+    let end = RunEnd {
+        exit: RunExit::Code(0),
+        elapsed_ms: 1,
+        log_bytes: 0,
+    };
+    bench.say(boot, KEY, AgentMessage::Finished(end));
+    (bench, boot)
+}
+
+fn boots_of(bench: &Bench) -> usize {
+    bench.state.boots().count()
+}
+
+#[test]
+fn a_job_that_its_boot_may_have_run_gets_no_other_before_github_was_asked() {
+    let (mut bench, boot) = ended_unnamed();
+    bench.step(Event::Tick);
+    assert_eq!(boots_of(&bench), 1, "a sled is free, and not taken");
+    let said = bench.state.explain(Millis(bench.now), 1).unwrap();
+    assert_eq!(said.reason, "asking");
+    assert!(bench.state.next_wake().unwrap() <= Millis(bench.now));
+    let answer = |bench: &mut Bench, action| {
+        let report = Bench::report(1, action, Some(RunnerId(5)));
+        let answer = JobAnswer::Report(Box::new(report));
+        bench.settle("look-up-job", Outcome::LookedUp(Ok(answer)));
+    };
+    let mut ran = bench.clone();
+    answer(&mut ran, JobAction::Completed);
+    let job = ran.state.jobs().next().unwrap().1;
+    assert_eq!((job.state, job.boot), (JobState::Completed, Some(boot)));
+    assert_eq!(boots_of(&ran), 1);
+
+    let mut waits = bench.clone();
+    answer(&mut waits, JobAction::Queued);
+    assert_eq!(boots_of(&waits), 2, "its runner had another job");
+
+    // GitHub is silent for longer than the sled takes.
+    bench.now += 13_000;
+    bench.read_all(PowerReading::Off);
+    assert_eq!(bench.stage(boot), BootStage::Ended);
+    assert_eq!(boots_of(&bench), 2);
+}
+
+#[test]
+fn a_job_does_not_wait_for_a_sled_that_does_not_go_off() {
+    let (mut bench, boot) = ended_unnamed();
+    bench.now += Limits::default().power_off_ms;
+    bench.step(Event::Tick);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 1 });
+    assert_eq!(boots_of(&bench), 2);
 }
 
 #[test]

@@ -134,7 +134,23 @@ impl Bench {
         change: impl FnOnce(&mut JobReport),
     ) -> DeliveryResult {
         self.deliveries += 1;
-        let mut report = JobReport {
+        let mut report = Self::report(number, action, runner);
+        change(&mut report);
+        let reply = self.step(Event::Delivery {
+            key: DeliveryKey(self.deliveries),
+            hub: HubId(1),
+            source: musher_control::Source::Tunnel,
+            hook: Hook::Job(Box::new(report)),
+        });
+        match reply {
+            Reply::Delivery(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What GitHub says of a job of the pool.
+    pub(crate) fn report(number: u64, action: JobAction, runner: Option<RunnerId>) -> JobReport {
+        JobReport {
             number,
             action,
             repository: "octo/app".into(),
@@ -149,17 +165,6 @@ impl Bench {
             runner: runner.map(|id| (id, "".into())),
             page: None,
             conclusion: (action == JobAction::Completed).then(|| "success".into()),
-        };
-        change(&mut report);
-        let reply = self.step(Event::Delivery {
-            key: DeliveryKey(self.deliveries),
-            hub: HubId(1),
-            source: musher_control::Source::Tunnel,
-            hook: Hook::Job(Box::new(report)),
-        });
-        match reply {
-            Reply::Delivery(result) => result,
-            other => panic!("{other:?}"),
         }
     }
 
