@@ -36,7 +36,7 @@ mod cache;
 mod ledger;
 mod version;
 
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, LEAVE_BYTES};
 pub use ledger::{Ledger, LedgerError, Standing, WARN_DAYS};
 pub use version::{ParseVersionError, Version};
 
@@ -67,6 +67,8 @@ pub struct Releases {
     pub images: Vec<Carried>,
     /// Where archives and the list are kept.
     pub folder: PathBuf,
+    /// What a download leaves free on that disk, in bytes: [`LEAVE_BYTES`].
+    pub leave_bytes: u64,
     /// The appliance's time.
     pub clock: Clock,
     /// What was found.
@@ -217,7 +219,7 @@ impl Releases {
     }
 
     async fn renew(&self, now: Millis, stop: &Arc<AtomicBool>) -> Result<(), Fault> {
-        let cache = Cache::at(&self.folder)?;
+        let cache = Cache::at(&self.folder, self.leave_bytes)?;
         let mut ledger = Ledger::load(&self.folder)?;
         self.tell(&ledger, &cache, now);
         let (version, release) = newest(self.releases().await?).ok_or(Fault::NotOffered)?;

@@ -222,6 +222,7 @@ fn watch_releases(
             pools,
             images,
             folder: releases::folder(state_dir, client.name()),
+            leave_bytes: releases::LEAVE_BYTES,
             clock,
             board: Arc::clone(&board),
         });

@@ -23,13 +23,14 @@ const KEPT: usize = 2;
 /// Largest archive: twice what the largest has so far.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
 /// What a download leaves free on the disk, for the database above all.
-const LEAVE_BYTES: u64 = 512 * 1024 * 1024;
+pub const LEAVE_BYTES: u64 = 512 * 1024 * 1024;
 const PIECE: usize = 256 * 1024;
 
 /// Where archives are kept.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
+    leave_bytes: u64,
 }
 
 /// Why an archive is not here.
@@ -64,12 +65,14 @@ pub enum CacheError {
         source: io::Error,
     },
     /// The disk has too little room.
-    #[error("runner {version}: its archive needs {needed} MiB beside the {} MiB that are left free, and {} has {free} MiB: make room, or take it from github yourself", LEAVE_BYTES >> 20, folder.display())]
+    #[error("runner {version}: its archive needs {needed} MiB beside the {left} MiB that are left free, and {} has {free} MiB: make room, or take it from github yourself", folder.display())]
     Room {
         /// Which.
         version: Version,
         /// MiB.
         needed: u64,
+        /// MiB.
+        left: u64,
         /// MiB.
         free: u64,
         /// Where.
@@ -89,15 +92,19 @@ pub enum CacheError {
 }
 
 impl Cache {
-    /// A cache in `folder`, which is made.
+    /// A cache in `folder`, which is made. A download leaves `leave_bytes` of its
+    /// disk free.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn at(folder: &Path) -> Result<Self, CacheError> {
+    pub fn at(folder: &Path, leave_bytes: u64) -> Result<Self, CacheError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(folder).map_err(at(folder))?;
-        Ok(Self::of(folder))
+        Ok(Self {
+            leave_bytes,
+            ..Self::of(folder)
+        })
     }
 
     /// The cache in `folder`, which may not exist.
@@ -105,6 +112,7 @@ impl Cache {
     pub fn of(folder: &Path) -> Self {
         Self {
             folder: folder.to_path_buf(),
+            leave_bytes: LEAVE_BYTES,
         }
     }
 
@@ -218,12 +226,13 @@ impl Cache {
         let disk = rustix::fs::statvfs(&self.folder);
         let disk = disk.map_err(|error| at(&self.folder)(error.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free >= bytes.saturating_add(LEAVE_BYTES) {
+        if free >= bytes.saturating_add(self.leave_bytes) {
             return Ok(());
         }
         Err(CacheError::Room {
             version,
-            needed: bytes >> 20,
+            needed: bytes.div_ceil(1 << 20),
+            left: self.leave_bytes >> 20,
             free: free >> 20,
             folder: self.folder.clone(),
         })

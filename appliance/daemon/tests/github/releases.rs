@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use messages::Millis;
 use musher::engine::Clock;
-use musher::releases::{Carried, Fault, ReleaseBoard, Releases, ReleasesView};
+use musher::releases::{
+    CacheError, Carried, Fault, LEAVE_BYTES, ReleaseBoard, Releases, ReleasesView,
+};
 use serde_json::json;
 
 use super::stage::{Stage, org};
@@ -30,6 +32,7 @@ fn watch(stage: &Stage, carried: &str) -> Releases {
             version: Some(carried.parse().unwrap()),
         }],
         folder: stage.path("runners/main"),
+        leave_bytes: LEAVE_BYTES,
         clock: Clock::start(),
         board: Arc::new(ReleaseBoard::default()),
     }
@@ -127,6 +130,50 @@ async fn what_is_not_what_the_api_says_is_named_and_not_kept() {
         assert!(view.cached.is_empty());
     }
     look(&releases, day(0)).await.0.unwrap();
+    assert_eq!(kept(&releases.folder), [archive("2.335.0")]);
+}
+
+/// What is left free is more than this disk has, and then the disk is full in
+/// the midst of the download.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_keeps_its_room_and_the_watch_goes_on() {
+    const EXBIBYTE: u64 = 1 << 60;
+    let stage = Stage::start().await;
+    let mut releases = watch(&stage, "2.334.0");
+    releases.leave_bytes = EXBIBYTE;
+    let (looked, view) = look(&releases, day(0)).await;
+    let error = looked.unwrap_err();
+    let Fault::Cache(CacheError::Room { needed, left, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!((needed, left), (1, EXBIBYTE >> 20));
+    let problem = view.problem.unwrap();
+    let folder = releases.folder.display().to_string();
+    for words in ["1 MiB beside the", &folder, ": make room, or take it"] {
+        assert!(problem.contains(words), "{problem}");
+    }
+    let names = std::fs::read_dir(&releases.folder).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["releases.json"], "nothing of it was written");
+
+    releases.leave_bytes = 0;
+    let part = releases.folder.join(format!("{}.part", archive("2.335.0")));
+    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    let (looked, view) = look(&releases, day(1)).await;
+    let error = looked.unwrap_err().to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+    assert_eq!(view.problem, Some(error));
+    assert_eq!(kept(&releases.folder), [] as [&str; 0]);
+    // An image's age is known all the same.
+    assert_eq!(
+        (view.newest, view.read_at),
+        ("2.335.0".parse().ok(), Some(day(1).0))
+    );
+    assert!(view.images[0].warning.is_some());
+
+    let (looked, view) = look(&releases, day(2)).await;
+    looked.unwrap();
+    assert_eq!(view.problem, None);
     assert_eq!(kept(&releases.folder), [archive("2.335.0")]);
 }
 

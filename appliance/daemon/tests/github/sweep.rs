@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    BootImage, DeliveryResult, Event, Hook, Inventory, JobState, Limits, PoolPolicy, PoolSpec,
-    Reply, Scope, Source, runner_prefix,
+    BootImage, DeliveryResult, Event, Hook, Inventory, JobState, Limits, MintScope, PoolPolicy,
+    PoolSpec, Reply, Scope, Source, runner_prefix,
 };
+use fakehub::state::Status;
 use messages::{ApplianceId, Assurance, DeliveryKey, Digest, HubId, ImageRef};
 use musher::agents::Wakers;
 use musher::dispatch::DispatchConfig;
 use musher::engine::{Clock, Engine, EngineConfig};
-use musher::github::ErrorKind;
+use musher::github::{self, ErrorKind};
 use musher::intake;
 use musher::keys::Keys;
 use musher::reader::{Board, Fault};
@@ -21,7 +22,7 @@ use musher::sweep::{Places, Progress, Sweep};
 use musher::vault::Vault;
 use serde_json::json;
 
-use super::stage::{Set, Stage, jit, org};
+use super::stage::{Set, Stage, enterprise, jit, org, repo};
 
 const RUNS: &str = "/repos/{owner}/{repo}/actions/runs";
 const JOBS: &str = "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs";
@@ -55,6 +56,11 @@ pub(super) fn pool(public: &[&str]) -> PoolSpec {
 
 /// An appliance with one pool and no sleds, and its sweep.
 async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
+    sweep_for(stage, pool(public)).await
+}
+
+/// As [`sweep`], with another pool.
+async fn sweep_for(stage: &Stage, pool: PoolSpec) -> Sweep {
     stage
         .own(
             "POST",
@@ -72,10 +78,10 @@ async fn sweep(stage: &Stage, public: &[&str]) -> Sweep {
     let (engine, mut waiting) = config.load().unwrap();
     waiting.settle(Event::Started).unwrap();
     let mut places = Places::default();
-    places.add(&pool(public));
+    places.add(&pool);
     let inventory = Inventory {
         hubs: vec!["main".into()],
-        pools: vec![pool(public)],
+        pools: vec![pool],
         ..Inventory::default()
     };
     let applied = waiting.settle(Event::Inventory(inventory)).unwrap();
@@ -147,6 +153,48 @@ async fn what_no_log_holds_is_found_once() {
     assert_eq!(known(&sweep.engine).await, [(job, JobState::InProgress)]);
     sweep.look(&mut progress).await.unwrap();
     assert_eq!(sweep.board.health().taken, 2);
+}
+
+/// Nothing told of these jobs before they ran: each state in which the jobs of a
+/// run in progress can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_in_progress_is_swept_for_its_jobs() {
+    let stage = Stage::start().await;
+    let sweep = sweep(&stage, &[]).await;
+    let mut made = Vec::new();
+    for name in ["runs", "waits", "over"] {
+        let body = json!({
+            "repo": "octo-org/demo", "labels": ["linux"], "script": "true", "name": name,
+            "run": made.first().map(|(_, run)| run),
+        });
+        let job = stage.own("POST", "/_fakehub/jobs", body).await;
+        made.push((job["id"].as_u64().unwrap(), job["run_id"].as_u64().unwrap()));
+    }
+    let [runs, waits, over] = [0, 1, 2].map(|job: usize| made[job].0);
+    let thief = json!({ "runner_name": "of-others" });
+    stage
+        .own("POST", &format!("/_fakehub/jobs/{runs}/steal"), thief)
+        .await;
+    stage
+        .own("POST", &format!("/_fakehub/jobs/{over}/cancel"), json!({}))
+        .await;
+    {
+        let (state, run) = (stage.hub().state(), made[0].1);
+        assert_eq!(state.run_status(run), (Status::InProgress, None));
+        assert!(state.deliveries.is_empty());
+    }
+    let mut progress = Progress::default();
+    sweep.look(&mut progress).await.unwrap();
+    let expect = [
+        (runs, JobState::InProgress),
+        (waits, JobState::Queued),
+        (over, JobState::Completed),
+    ];
+    assert_eq!(known(&sweep.engine).await, expect);
+    assert_eq!(stage.asked("GET", JOBS), 1, "one question tells of all");
+    assert_eq!(sweep.board.health().taken, 3);
+    sweep.look(&mut progress).await.unwrap();
+    assert_eq!(sweep.board.health().taken, 3, "each is told once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,32 +322,77 @@ async fn a_place_that_is_closed_does_not_keep_others_out() {
     assert_eq!(sweep.board.health().problem, None, "it was read again");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_crash_left_registered_is_deleted() {
-    let stage = Stage::start().await;
+/// What is left of these runners at GitHub after one look.
+async fn left_of(
+    stage: &Stage,
+    pool: PoolSpec,
+    at: &github::Scope,
+    names: &[String],
+) -> Vec<String> {
     let client = stage.client();
-    let others = runner_prefix(ApplianceId([8; 4]));
-    let names = [
-        format!("{}sled-01-17-1", runner_prefix(APPLIANCE)),
-        format!("{others}sled-01-17-1"),
-        "build-box".to_owned(),
-    ];
-    for name in &names {
-        client.generate_jitconfig(org(), jit(name)).await.unwrap();
+    for name in names {
+        client
+            .generate_jitconfig(at.clone(), jit(name))
+            .await
+            .unwrap();
     }
-    let sweep = sweep(&stage, &[]).await;
+    // The second one's runner listens, so something may run on its machine.
+    {
+        let (mut state, now_ms) = (stage.hub().state(), stage.hub().now_ms());
+        let listens = state.runners.values().find(|it| it.name == names[1]);
+        let (id, secret) = listens.map(|it| (it.id, it.secret.clone())).unwrap();
+        state.open_session(id, &secret, None, now_ms).unwrap();
+    }
+    let sweep = sweep_for(stage, pool).await;
     sweep.look(&mut Progress::default()).await.unwrap();
     let left = || -> Vec<String> {
         let state = stage.hub().state();
         state.runners.values().map(|it| it.name.clone()).collect()
     };
     let gone = async {
-        while left().len() > 2 {
+        while left().len() == names.len() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), gone)
         .await
         .unwrap();
-    assert_eq!(left(), names[1..], "those of others stay");
+    left()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_registered_is_deleted_at_each_scope() {
+    let others = runner_prefix(ApplianceId([8; 4]));
+    let ours = runner_prefix(APPLIANCE);
+    let names = [
+        format!("{ours}sled-01-17-1"),
+        format!("{ours}sled-02-18-1"),
+        format!("{others}sled-01-17-1"),
+        "build-box".to_owned(),
+    ];
+    let org_wide = Scope::Org("octo-org".into());
+    let of_repositories = PoolPolicy {
+        mint_scope: MintScope::Repository,
+        ..PoolPolicy::default()
+    };
+    let default = PoolPolicy::default;
+    for (scope, policy, at) in [
+        (org_wide.clone(), default(), org()),
+        (Scope::Repo("octo-org/demo".into()), default(), repo()),
+        (Scope::Enterprise("octo".into()), default(), enterprise()),
+        (org_wide, of_repositories, repo()),
+    ] {
+        let stage = Stage::start().await;
+        let pool = PoolSpec {
+            scope,
+            policy,
+            ..pool(&[])
+        };
+        let left = left_of(&stage, pool, &at, &names).await;
+        assert_eq!(
+            left,
+            names[1..],
+            "{at}: one that listens and those of others stay"
+        );
+    }
 }
