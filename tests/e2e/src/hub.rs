@@ -18,8 +18,8 @@ pub struct Hub {
 
 impl Hub {
     /// Starts one that knows the App of `musher`, with one repository,
-    /// `octo-org/app`. `webhook` is where it sends deliveries; `channel` is
-    /// where smee.io-style channels are.
+    /// `octo-org/app`, and that offers a runner 2.335.0. `webhook` is where it
+    /// sends deliveries; `channel` is where smee.io-style channels are.
     ///
     /// # Errors
     /// It does not start.
@@ -39,12 +39,24 @@ impl Hub {
             .output()
             .context("cannot run openssl; install the package openssl")?;
         ensure!(made.status.success(), "openssl wrote no public key");
+        // Any archive will do: nobody runs it.
+        let packed = Command::new(program("fakehub")?)
+            .args(["runner-tarball", "--runner", "musher.toml"])
+            .args(["--out", "runner.tar.gz"])
+            .current_dir(dir)
+            .status()
+            .context("run fakehub")?;
+        ensure!(packed.success(), "fakehub packed no runner");
         let config = format!(
             r#"[api]
 listen = "127.0.0.1:0"
 
 [channel]
 listen = "{channel}"
+
+[runner]
+path = "runner.tar.gz"
+version = "2.335.0"
 
 [[app]]
 app_id = 123456
@@ -107,6 +119,15 @@ repositories = ["app"]
     pub fn cancel_job(&self, id: u64) -> Result<()> {
         self.post(&format!("jobs/{id}/cancel"), &json!({}))
             .map(drop)
+    }
+
+    /// Somebody else's runner takes a queued job, which sends a delivery.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn steal_job(&self, id: u64) -> Result<()> {
+        let runner = json!({ "runner_name": "somebody-elses" });
+        self.post(&format!("jobs/{id}/steal"), &runner).map(drop)
     }
 
     /// What happens to deliveries from now on: `deliver`, `duplicate`,

@@ -28,12 +28,34 @@ pub(super) fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A value as one cell. What came from outside must not steer the terminal.
+/// Most characters of a cell that others stand beside.
+const CELL: usize = 120;
+/// Most characters of a sentence: a reason says at its end what to do.
+const WORDS: usize = 2000;
+
+/// A value as one cell among others.
 pub(super) fn cell(value: &Value) -> String {
+    plain(value, CELL)
+}
+
+/// A sentence, alone on its line or at its end.
+fn words(value: &Value) -> String {
+    plain(value, WORDS)
+}
+
+/// What came from outside must not steer the terminal.
+fn plain(value: &Value, most: usize) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).take(120).collect(),
-        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        Value::String(text) => text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(most)
+            .collect(),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| plain(item, most));
+            items.collect::<Vec<_>>().join(",")
+        }
         other => other.to_string(),
     }
 }
@@ -63,9 +85,11 @@ pub(super) fn power_of_one(value: &Value) -> String {
 
 fn power_rows(sleds: &[Value]) -> String {
     let row = |sled: &Value| {
-        ["sled", "power", "watts", "error"]
+        let mut row = ["sled", "power", "watts"]
             .map(|name| cell(&sled[name]))
-            .to_vec()
+            .to_vec();
+        row.push(words(&sled["error"]));
+        row
     };
     let rows: Vec<_> = sleds.iter().map(row).collect();
     columns(&["SLED", "POWER", "WATTS", "ERROR"], &rows)
@@ -93,7 +117,7 @@ pub(super) fn sleds(value: &Value) -> String {
                 cell(&sled["mac"]),
                 cell(&sled["pools"]),
                 cell(&sled["boot"]["id"]),
-                cell(&sled["reason"]),
+                words(&sled["reason"]),
             ]
         })
         .collect();
@@ -112,7 +136,7 @@ pub(super) fn jobs(value: &Value) -> String {
                 cell(&job["pool"]),
                 cell(&job["boot"]["sled"]),
                 cell(&job["boot"]["receipt"]),
-                cell(&job["reason"]),
+                words(&job["reason"]),
             ]
         })
         .collect();
@@ -141,7 +165,7 @@ pub(super) fn pools(value: &Value) -> String {
                 cell(&pool["labels"]),
                 format!("{} of {}", cell(&pool["used"]), cell(&pool["sleds"])),
                 cell(&pool["queued"]),
-                cell(&pool["problem"]),
+                words(&pool["problem"]),
             ]
         })
         .collect();
@@ -160,7 +184,7 @@ pub(super) fn pools(value: &Value) -> String {
 
 /// Why a job is where it is.
 pub(super) fn explanation(value: &Value) -> String {
-    let mut out = format!("job {}: {}\n", cell(&value["job"]), cell(&value["text"]));
+    let mut out = format!("job {}: {}\n", cell(&value["job"]), words(&value["text"]));
     if let Some(pool) = value["pool"].as_str() {
         let _ = writeln!(out, "pool {}", cell(&pool.into()));
     }
@@ -209,10 +233,10 @@ fn ways(value: &Value) -> String {
             cell(&tunnel["restarts"])
         );
         if !tunnel["problem"].is_null() {
-            let _ = writeln!(out, "tunnel: {}", cell(&tunnel["problem"]));
+            let _ = writeln!(out, "tunnel: {}", words(&tunnel["problem"]));
         }
         for line in items(&tunnel["lines"]) {
-            let _ = writeln!(out, "  | {}", cell(line));
+            let _ = writeln!(out, "  | {}", words(line));
         }
     }
     for (name, key, still) in [
@@ -229,7 +253,7 @@ fn ways(value: &Value) -> String {
                 if reader["backlog"] == true { still } else { "" }
             );
             if !reader["problem"].is_null() {
-                let _ = writeln!(out, "{name} of {github}: {}", cell(&reader["problem"]));
+                let _ = writeln!(out, "{name} of {github}: {}", words(&reader["problem"]));
             }
         }
     }
@@ -242,12 +266,12 @@ fn releases(value: &Value) -> String {
     let mut out = String::new();
     for app in items(value) {
         if !app["problem"].is_null() {
-            let _ = writeln!(out, "runner releases: {}", cell(&app["problem"]));
+            let _ = writeln!(out, "runner releases: {}", words(&app["problem"]));
         }
         for image in items(&app["images"]) {
             if !image["warning"].is_null() {
-                let _ = writeln!(out, "{}", cell(&image["warning"]));
-                let _ = writeln!(out, "  {}", cell(&image["mend"]));
+                let _ = writeln!(out, "{}", words(&image["warning"]));
+                let _ = writeln!(out, "  {}", words(&image["mend"]));
             }
         }
     }
@@ -317,8 +341,27 @@ fn lines(out: &mut String, value: &Value, depth: usize) {
                 }
             }
             other => {
-                let _ = writeln!(out, "{indent}{key:24} {}", cell(other));
+                let _ = writeln!(out, "{indent}{key:24} {}", words(other));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_to_its_end() {
+        let reason = format!("{}\u{1b}[2J: release it", "x".repeat(300));
+        let sled = json!([{ "name": "s".repeat(300), "state": "Quarantined", "reason": reason }]);
+        let shown = sleds(&sled);
+        let row = shown.lines().nth(1).unwrap_or_default();
+        let expect = format!("{}[2J: release it", "x".repeat(300));
+        assert!(row.ends_with(&expect), "{row}");
+        let name = "s".repeat(CELL);
+        assert!(row.starts_with(&format!("{name}  Quarantined")), "{row}");
     }
 }
