@@ -197,7 +197,8 @@ fn poll(state: &mut State, now: Millis, id: BootId, _fx: &mut Effects) -> AgentR
         return AgentReply::Refused("this boot ticket is over");
     };
     let instruction = match boot.stage {
-        BootStage::Ready | BootStage::Held => Instruction::Wait,
+        BootStage::Ready => Instruction::Wait,
+        BootStage::Held => holds::instruction(state, id),
         BootStage::Ordered => {
             let Some(name) = boot.runner.as_ref().map(|runner| runner.name.clone()) else {
                 return AgentReply::Instruction {
@@ -294,7 +295,7 @@ fn finished(
     match boot.stage {
         BootStage::Running => {}
         // Its answer got lost.
-        BootStage::Held => return Instruction::Wait,
+        BootStage::Held => return holds::instruction(state, id),
         BootStage::PoweringOn
         | BootStage::Netbooting
         | BootStage::Wiping

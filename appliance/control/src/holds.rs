@@ -9,7 +9,7 @@
 
 use alloc::format;
 
-use messages::{BootId, JobId, Millis, Outcome, RunExit, SledId};
+use messages::{BootId, Instruction, JobId, Millis, Outcome, RunExit, SledId};
 
 use crate::{
     Effect, Effects,
@@ -80,6 +80,15 @@ pub(crate) fn is_held(state: &State, id: BootId) -> bool {
         .is_some_and(|boot| boot.stage == BootStage::Held)
 }
 
+/// What the agent of a held boot is to do: nothing yet, or let a person look,
+/// once nothing is open at GitHub about it.
+pub(crate) fn instruction(state: &State, id: BootId) -> Instruction {
+    match until(state, id) {
+        Some(_) if !is_registered(state, id) => Instruction::Hold,
+        Some(_) | None => Instruction::Wait,
+    }
+}
+
 /// Goes on holding a boot whose job failed, or ends it.
 fn settle(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
     match until(state, id) {
@@ -91,6 +100,7 @@ fn settle(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
             let left = until.since(now) / 1000;
             let detail = format!("its job failed: held for {left} s for people to look at");
             state.audit(fx, "audit.sled.held_for_people", Some(id), detail);
+            fx.wake.push(id);
         }
     }
 }

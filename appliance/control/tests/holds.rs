@@ -86,6 +86,11 @@ fn only_a_failed_job_holds_its_sled() {
         assert_eq!(stays, held, "{word}");
         let next = told(&mut bench, boot, AgentMessage::Poll);
         assert_eq!(next == Instruction::Wait, held, "{word}: {next:?}");
+        if held {
+            bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
+            let next = told(&mut bench, boot, AgentMessage::Poll);
+            assert_eq!(next, Instruction::Hold);
+        }
     };
     check("failure", true);
     check("timed_out", true);

@@ -208,6 +208,9 @@ pub enum Instruction {
     },
     /// Run this; its runner registers itself.
     OrderByToken(TokenOrder),
+    /// A person may look at this sled: its job failed, and GitHub knows of no
+    /// runner of this boot any more. Stay on, and poll again.
+    Hold,
 }
 
 /// How a runner's process ended.

@@ -86,6 +86,7 @@ fn appliance_frames() {
     check("welcome", &ApplianceFrame::V1(Instruction::Welcome(plan)));
     check("continue", &ApplianceFrame::V1(Instruction::Continue));
     check("wait", &ApplianceFrame::V1(Instruction::Wait));
+    check("hold", &ApplianceFrame::V1(Instruction::Hold));
     check("order", &ApplianceFrame::V1(Instruction::Order(order)));
     check("discard", &ApplianceFrame::V1(Instruction::Discard));
     check("power-off", &ApplianceFrame::V1(off));

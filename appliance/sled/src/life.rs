@@ -13,6 +13,7 @@ use crate::appliance::{Appliance, ApplianceError};
 use crate::boot::{self, MountError};
 use crate::cmdline::{Arguments, CmdlineError};
 use crate::console::{chain, say};
+use crate::hold;
 use crate::image::{ImageError, Images};
 use crate::inventory;
 use crate::net::{self, NetError};
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5 * 60);
 const LAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long a failure is worth telling.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a held sled asks whether it is over.
+const HOLD_SPACING: Duration = Duration::from_secs(5);
 /// Polls are at least this far apart: normally the appliance holds them.
 const POLL_SPACING: Duration = Duration::from_secs(1);
 
@@ -135,6 +138,7 @@ fn work(appliance: &mut Appliance, resolver: String) -> Result<String, LifeError
     loop {
         let order = match poll(appliance)? {
             Next::Order(order) => order,
+            Next::Hold => return Err(LifeError::Senseless("the poll for an order")),
             Next::Off(reason) => return Ok(reason),
         };
         if let Some(reason) = serve(appliance, &mut images, &plan, &disks, &order)? {
@@ -164,6 +168,7 @@ fn wipe() -> Result<WipeReport, LifeError> {
 
 enum Next {
     Order(Box<Assignment>),
+    Hold,
     Off(String),
 }
 
@@ -175,6 +180,7 @@ fn poll(appliance: &mut Appliance) -> Result<Next, LifeError> {
             Instruction::Order(order) => return Ok(Next::Order(Box::new(order.into()))),
             Instruction::OrderByToken(order) => return Ok(Next::Order(Box::new(order.into()))),
             Instruction::PowerOff { reason } => return Ok(Next::Off(reason)),
+            Instruction::Hold => return Ok(Next::Hold),
             Instruction::Wait | Instruction::Discard | Instruction::Continue => {
                 thread::sleep(POLL_SPACING.saturating_sub(asked.elapsed()));
             }
@@ -185,11 +191,18 @@ fn poll(appliance: &mut Appliance) -> Result<Next, LifeError> {
 
 /// Stays on, because a person may want to look at this sled, until the
 /// appliance says that it is over. Returns why.
-fn held(appliance: &mut Appliance) -> Result<String, LifeError> {
+fn held(appliance: &mut Appliance, plan: &BootPlan) -> Result<String, LifeError> {
     say!("staying on: the job may have failed, and somebody asked to look at it");
-    match poll(appliance)? {
-        Next::Off(reason) => Ok(reason),
-        Next::Order(_) => Err(LifeError::Senseless("the poll after a run")),
+    let mut shells = hold::Shells::new(&plan.sled);
+    loop {
+        match poll(appliance)? {
+            Next::Hold => {
+                shells.keep();
+                thread::sleep(HOLD_SPACING);
+            }
+            Next::Off(reason) => return Ok(reason),
+            Next::Order(_) => return Err(LifeError::Senseless("the poll after a run")),
+        }
     }
 }
 
@@ -232,7 +245,7 @@ fn serve(
     let end = run::run(appliance, order, &root.user, plan.log_limit_bytes)?;
     let reason = match appliance.ask(AgentMessage::Finished(end), LAST_PATIENCE)? {
         Instruction::PowerOff { reason } => reason,
-        Instruction::Wait => held(appliance)?,
+        Instruction::Wait | Instruction::Hold => held(appliance, plan)?,
         _ => "the run is over".to_owned(),
     };
     Ok(Some(reason))

@@ -220,7 +220,8 @@ fn ship(appliance: &mut Appliance, shared: &Shared, file: &File) -> Result<(), A
                 | Instruction::Wait
                 | Instruction::Welcome(_)
                 | Instruction::Order(_)
-                | Instruction::OrderByToken(_) => {}
+                | Instruction::OrderByToken(_)
+                | Instruction::Hold => {}
             }
         }
         if closed {

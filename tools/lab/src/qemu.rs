@@ -49,7 +49,10 @@ pub(crate) fn machine_arguments(sled: &SledRecord, first: First) -> Vec<String> 
     list.add("-display", "none");
     // A guest that restarts itself ends here instead: one boot per power-on.
     list.0.push("-no-reboot".to_owned());
-    list.add("-chardev", "file,id=console,path=console.log,append=on");
+    list.add(
+        "-chardev",
+        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on",
+    );
     list.add("-serial", "chardev:console");
     list.add("-qmp", "unix:qmp.sock,server=on,wait=off");
     list.add(

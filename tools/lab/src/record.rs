@@ -76,6 +76,9 @@ pub struct LabSled {
     pub disk_path: PathBuf,
     /// What its serial console wrote, over all boots.
     pub console_path: PathBuf,
+    /// The socket of that console while the machine is on: what is written to
+    /// it is typed there.
+    pub console_socket_path: PathBuf,
     /// Commands that its BMC gave and what QEMU did, one per line:
     /// `MILLISECONDS set power 1`, `… started`, `… exited …`.
     pub power_log_path: PathBuf,
@@ -143,6 +146,7 @@ impl SledDir {
             bmc_password_path: self.file("bmc-password"),
             disk_path: self.file("disk.raw"),
             console_path: self.file("console.log"),
+            console_socket_path: self.file("console.sock"),
             power_log_path: self.file("power.log"),
         }
     }

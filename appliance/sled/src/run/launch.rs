@@ -13,12 +13,12 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use super::user::{CONFIGURE, FOLDER, PROGRAM, User};
 
 /// First argument of the launcher.
-pub(super) const COMMAND: &str = "launch";
+pub(crate) const COMMAND: &str = "launch";
 
 /// systemd's default hard limit of open files; jobs expect no less.
 const MAX_FILES: u64 = 524_288;
 
-/// The launcher's arguments for a user. The order's secrets are not among
+/// The launcher's command and arguments for a user. The order's secrets are not among
 /// them: arguments can be read by anyone.
 pub(super) fn arguments(root: &str, user: &User) -> Vec<String> {
     let mut words = vec![
@@ -32,10 +32,9 @@ pub(super) fn arguments(root: &str, user: &User) -> Vec<String> {
 }
 
 /// Becomes the runner, or says why not and exits with 126.
-pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
-    let words: Vec<String> = words.collect();
-    let Some((root, user)) = parse(&words) else {
-        eprintln!("musher-sled is PID 1 of a netbooted sled; it is not started by hand");
+pub(crate) fn main(words: &[String]) -> ExitCode {
+    let Some((root, user)) = parse(words) else {
+        eprintln!("{COMMAND}: not what the agent starts a runner with");
         return ExitCode::from(2);
     };
     let error: Box<dyn Error> = match become_user(root, &user) {
@@ -90,7 +89,7 @@ fn runner() -> Command {
 }
 
 fn parse(words: &[String]) -> Option<(&str, User)> {
-    let [command, root, uid, gid, groups @ ..] = words else {
+    let [root, uid, gid, groups @ ..] = words else {
         return None;
     };
     let number = |word: &String| word.parse::<u32>().ok();
@@ -99,7 +98,7 @@ fn parse(words: &[String]) -> Option<(&str, User)> {
         gid: number(gid)?,
         groups: groups.iter().map(number).collect::<Option<_>>()?,
     };
-    (command == COMMAND).then_some((root.as_str(), user))
+    Some((root.as_str(), user))
 }
 
 /// Jobs use sudo, so `no_new_privs` stays unset.
@@ -134,7 +133,8 @@ mod tests {
             groups: vec![27, 999],
         };
         let words = arguments("/root-of-job", &user);
-        assert_eq!(parse(&words), Some(("/root-of-job", user)));
+        assert_eq!(words.first().map(String::as_str), Some(COMMAND));
+        assert_eq!(parse(&words[1..]), Some(("/root-of-job", user)));
     }
 
     #[test]
@@ -145,8 +145,7 @@ mod tests {
         };
         check(&[]);
         check(&["--help"]);
-        check(&["launch", "/", "0", "0"]);
-        check(&["launch", "/", "1", "x"]);
-        check(&["start", "/", "1", "1"]);
+        check(&["/", "0", "0"]);
+        check(&["/", "1", "x"]);
     }
 }

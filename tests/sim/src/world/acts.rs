@@ -332,8 +332,25 @@ impl World {
         (job.progress == Progress::Running).then_some(number)
     }
 
-    /// `name-registered-once`.
-    /// Only a job that failed is run again, and no workflow does so of itself.
+    /// `hold-is-after-the-job`: who looks at a held sled may do anything there.
+    pub(super) fn check_hold(&self, sled: usize) -> Step {
+        let machine = &self.machines[sled];
+        let Some(name) = machine.order.as_ref() else {
+            return Err(broken(
+                "hold-is-after-the-job",
+                format!("{} is held and ran nothing", machine.name),
+            ));
+        };
+        if self.github.runners.contains_key(name) {
+            return Err(broken(
+                "hold-is-after-the-job",
+                format!("{} is held, and GitHub knows {name}", machine.name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `rerun-is-the-sleds-fault`. Only a job that failed is run again, and no workflow does so of itself.
     pub(super) fn check_rerun(&self, number: u64) -> Step {
         let job = self.github.jobs.get(&number);
         let failed = job.is_some_and(|job| job.conclusion == Some("failure"));
@@ -347,6 +364,7 @@ impl World {
         ))
     }
 
+    /// `name-registered-once`.
     pub(super) fn check_name(&self, name: &str, _scope: &Scope) -> Step {
         if self.github.names.contains(name) && !self.github.runners.contains_key(name) {
             return Err(broken("name-registered-once", format!("{name} came again")));

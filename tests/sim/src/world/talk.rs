@@ -87,6 +87,10 @@ impl World {
                 let wait = self.random.between(8 * SECOND, 12 * SECOND);
                 self.at(wait, Happening::Ask { sled, epoch });
             }
+            (Instruction::Hold, _) => {
+                self.check_hold(sled)?;
+                self.at(5 * SECOND, Happening::Ask { sled, epoch });
+            }
             (Instruction::Wait, _) => {
                 let wait = self.random.between(SECOND, 20 * SECOND);
                 self.at(wait, Happening::Ask { sled, epoch });

@@ -182,6 +182,7 @@ impl<D: Demand> World<D> {
                     // A long poll: `wake` ends it.
                     (
                         Instruction::Wait
+                        | Instruction::Hold
                         | Instruction::Continue
                         | Instruction::Order(_)
                         | Instruction::OrderByToken(_),
