@@ -175,6 +175,13 @@ impl GithubClient {
         }
     }
 
+    /// Where the App is installed, and its tokens, are asked for anew when they
+    /// are needed next. A token may do what its installation might when it was
+    /// made.
+    pub fn forget_installations(&self) {
+        self.shared.auth.forget_installations();
+    }
+
     /// The configured name of the App.
     pub fn name(&self) -> &str {
         &self.shared.name

@@ -10,21 +10,54 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use tokio::sync::Notify;
+
+use crate::github::GithubClient;
+
 /// The installations of one App at its pools' places, by number.
 #[derive(Debug, Default)]
-pub struct Installations(Mutex<Option<BTreeSet<u64>>>);
+pub struct Installations {
+    known: Mutex<Option<BTreeSet<u64>>>,
+    /// What holds tokens of theirs.
+    client: Option<GithubClient>,
+    changed: Notify,
+}
 
 impl Installations {
+    /// Those of this client's App. None is known yet.
+    #[must_use]
+    pub fn of(client: GithubClient) -> Self {
+        Self {
+            client: Some(client),
+            ..Self::default()
+        }
+    }
+
     /// These are all of them.
     pub fn are(&self, all: BTreeSet<u64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+    }
+
+    /// GitHub tells that one came, went, or may do other things now: what is
+    /// known of them, and their tokens, are of the past.
+    pub fn changed(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(client) = &self.client {
+            client.forget_installations();
+        }
+        self.changed.notify_one();
+    }
+
+    /// Resolves when they changed since the last time.
+    pub(crate) async fn change(&self) {
+        self.changed.notified().await;
     }
 
     /// Whether a delivery that names `installation` is of another one. A hook
     /// of a repository or organisation names none.
     #[must_use]
     pub fn is_foreign(&self, installation: Option<u64>) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .as_ref()
             .zip(installation)
@@ -44,5 +77,7 @@ mod tests {
         assert!(installations.is_foreign(Some(7)));
         assert!(!installations.is_foreign(Some(1001)));
         assert!(!installations.is_foreign(None));
+        installations.changed();
+        assert!(!installations.is_foreign(Some(7)));
     }
 }

@@ -17,8 +17,8 @@ use crate::{
 /// Longest delivery id that is looked at, in bytes. A GUID has 36.
 const MAX_DELIVERY_ID: usize = 128;
 
-/// Events that the core acts on. Others are not fetched from GitHub's log.
-const EVENTS: [&str; 1] = ["workflow_job"];
+/// Events that change something here. Others are not fetched from GitHub's log.
+const EVENTS: [&str; 2] = ["workflow_job", "installation"];
 
 /// A delivery whose truth somebody vouches for.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ pub fn is_of_use(event: &str) -> bool {
     EVENTS.contains(&event)
 }
 
-/// Reads a body of this event. What is of another installation says nothing.
+/// Reads a body of this event. What is of another installation says nothing; that
+/// an installation changed is told to `ours`, and nothing to the core.
 ///
 /// # Errors
 /// [`PayloadError`], naming the field where there is one.
@@ -61,6 +62,14 @@ pub fn read(event: &str, body: &[u8], ours: &Installations) -> Result<Hook, Payl
         Payload::WorkflowJob(job) if ours.is_foreign(job.installation_id) => {
             let installation = job.installation_id;
             tracing::info!(installation, repository = %job.repository, "a delivery of an installation that no pool uses");
+            Hook::Other
+        }
+        Payload::Installation(it) => {
+            tracing::info!(
+                action = %it.action, account = %it.account, installation = it.installation_id,
+                "github: an installation of the app changed; asking for it anew",
+            );
+            ours.changed();
             Hook::Other
         }
         payload => hook(payload),
@@ -116,8 +125,8 @@ pub fn delivery_key(id: &str) -> Option<DeliveryKey> {
 fn hook(payload: Payload) -> Hook {
     match payload {
         Payload::Ping => Hook::Ping,
-        // Nothing is decided by it.
-        Payload::WorkflowRun(_) | Payload::Other => Hook::Other,
+        // Nothing is decided by them.
+        Payload::WorkflowRun(_) | Payload::Installation(_) | Payload::Other => Hook::Other,
         Payload::WorkflowJob(job) => Hook::Job(Box::new(job_report(&job))),
     }
 }

@@ -12,9 +12,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 // Named, because the fuzz target takes this file by its path.
+#[path = "payload/installation.rs"]
+mod installation;
 #[path = "payload/run.rs"]
 mod run;
 
+pub use installation::InstallationPayload;
 pub use run::{RunAction, RunConclusion, RunPayload};
 
 /// Most bytes of a name. Names that a person reads are cut there; names that
@@ -36,6 +39,8 @@ pub enum Payload {
     WorkflowJob(Box<JobPayload>),
     /// A run of a workflow changed.
     WorkflowRun(Box<RunPayload>),
+    /// The App was installed, removed, suspended, or may do other things.
+    Installation(InstallationPayload),
     /// An event, or an action of a known event, that Musher has no use for.
     Other,
 }
@@ -147,6 +152,7 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Payload, PayloadError> {
             let run = run::parse(body)?;
             return Ok(run.map_or(Payload::Other, |run| Payload::WorkflowRun(Box::new(run))));
         }
+        "installation" => return installation::parse(body).map(Payload::Installation),
         "ping" => {
             serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refuse("ping", &error))?;
             return Ok(Payload::Ping);

@@ -429,7 +429,7 @@ fn number(
         pools
             .filter(|pool| pool.github == name)
             .for_each(|pool| places.add(pool));
-        let installations = Arc::<Installations>::default();
+        let installations = Arc::new(Installations::of(client.clone()));
         numbered.apps.push(App {
             hub: id,
             secret: github.webhook_secret.clone(),

@@ -41,6 +41,8 @@ use round::{Errand, Round};
 
 /// Requests per interval; what is left waits for the next one.
 const AT_A_TIME: usize = 100;
+/// Between the starts of two sweeps, whatever calls for the second.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Entries per page of GitHub's lists: each page is a request.
 const PER_PAGE: usize = 100;
 
@@ -127,7 +129,8 @@ pub struct Progress {
 }
 
 impl Sweep {
-    /// Sweeps every `interval` until the appliance stops. At the start it lists
+    /// Sweeps every `interval` until the appliance stops, and when an installation
+    /// changed: then there may be other places to look at. At the start it lists
     /// runners alone: what the delivery log holds comes from there.
     pub async fn run(self, interval: Duration, shutdown: Shutdown) {
         let name = self.client.name().to_owned();
@@ -144,10 +147,20 @@ impl Sweep {
             ..Progress::default()
         };
         let mut backoff = reader::backoff();
-        let mut due = Instant::now();
+        let mut began = Instant::now();
+        let mut due = began;
         loop {
-            tokio::time::sleep_until(due).await;
-            due = Instant::now() + interval;
+            let next = due;
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.installations.change() => {
+                    progress.round = Round::default();
+                    due = due.min(began + AGAIN);
+                    continue;
+                }
+            }
+            began = Instant::now();
+            due = began + interval;
             while let Err(fault) = self.look(&mut progress).await {
                 self.board.note_problem(&fault);
                 tokio::time::sleep(fault.wait(&mut backoff)).await;

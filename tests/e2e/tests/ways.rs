@@ -160,6 +160,33 @@ fn what_no_log_holds_is_swept() {
     assert!(said.contains("sweep of main: 3 taken"), "{said}");
 }
 
+/// Nobody waits for the next sweep when the App was installed somewhere.
+#[test]
+fn a_changed_installation_is_looked_at_at_once() {
+    let mut musher = Standalone::new().unwrap();
+    let webhook = format!("http://{}/api/webhook", musher.webhook());
+    let hub = Hub::start(&musher, &webhook, free_port().unwrap()).unwrap();
+    let lines = "[tunnel]\nkind = \"direct\"\nsweep_s = 3600";
+    musher.configure(hub.api(), lines).unwrap();
+    musher.start().unwrap();
+    hub.deliveries_are("lost").unwrap();
+    let job = hub.queue_job("lost").unwrap();
+    let told = r#"{"action":"created","installation":{"id":1001,"account":{"login":"octo-org"}}}"#;
+    let post = |secret: &[u8], id: &str| {
+        let request = Request::delivery(secret, id, "installation", told);
+        exchange(musher.webhook(), &request).unwrap()
+    };
+    assert_eq!(post(b"another secret", "forged").status, 401);
+    let answer = post(Standalone::SECRET, "told");
+    assert_eq!(
+        (answer.status, answer.result().as_deref()),
+        (200, Some("ignored"))
+    );
+    wait_for_job(&musher, job);
+    let by_sweep = (format!("sweep.1.{job}.1.queued"), "Sweep".to_owned());
+    assert_eq!(queued(&musher), [by_sweep]);
+}
+
 #[test]
 fn pulling_needs_nobody_to_listen() {
     let mut musher = Standalone::new().unwrap();

@@ -406,6 +406,12 @@ impl Auth {
             .forget(|token| Arc::ptr_eq(&token.secret, &grant.secret));
     }
 
+    /// All installations, and their tokens, are asked for anew.
+    pub(super) fn forget_installations(&self) {
+        lock(&self.installations).clear();
+        lock(&self.tokens).clear();
+    }
+
     fn forget_installation(&self, scope: &Scope, installation: u64) {
         remembered(&self.installations, scope.clone()).forget(|id| *id == installation);
     }

@@ -1,6 +1,9 @@
 //! GitHub's bad days, as the client meets them.
 
+use control::Hook;
 use musher::github::ErrorKind;
+use musher::installations::Installations;
+use musher::intake;
 use serde_json::json;
 
 use super::stage::{Stage, jit, org};
@@ -88,6 +91,33 @@ async fn a_token_revoked_early_is_replaced() {
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     // The refused token is gone: a fresh try has a new one.
     client.generate_jitconfig(org(), jit("b")).await.unwrap();
+}
+
+/// A token may do what its installation might when it was made, so whoever grants
+/// a permission need not wait until it expires.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_installation_is_asked_for_anew() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    let ours = Installations::of(client.clone());
+    let asked = async || {
+        client.list_runners(org()).await.unwrap();
+        let tokens = "/app/installations/{installation_id}/access_tokens";
+        (
+            stage.asked("GET", "/orgs/{org}/installation"),
+            stage.asked("POST", tokens),
+        )
+    };
+    assert_eq!((asked().await, asked().await), ((1, 1), (1, 1)));
+    ours.are([1001].into());
+    let body = json!({
+        "action": "new_permissions_accepted",
+        "installation": { "id": 1001, "account": { "login": "octo-org" } },
+    });
+    let hook = intake::read("installation", body.to_string().as_bytes(), &ours).unwrap();
+    assert_eq!(hook, Hook::Other, "nothing for the core");
+    assert!(!ours.is_foreign(Some(7)), "what is new is not foreign");
+    assert_eq!(asked().await, (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
