@@ -161,7 +161,7 @@ fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
 /// run, where one of its pools asks for such.
 pub(crate) fn owe(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
     let Some(pool) = asking_pool(state, id) else {
-        return;
+        return reconsider(state, now, id, fx);
     };
     let before = state.acceptances.get(id);
     let row = Acceptance {
@@ -227,21 +227,26 @@ pub(crate) fn derive(state: &mut State) {
 pub(crate) fn inventory_changed(state: &mut State, now: Millis, fx: &mut Effects) {
     let owed: Vec<SledId> = state.acceptances.keys().collect();
     for id in owed {
-        let asking = asking_pool(state, id);
-        let Some(row) = state.acceptances.get(id) else {
-            continue;
-        };
-        let (busy, pool) = (under_way(state, row), row.pool);
-        match asking {
-            _ if busy => {}
-            None => settle(state, now, id, "no pool asks for it any more", fx),
-            Some(asking) if asking != pool => {
-                if let Some(mut row) = state.acceptances.get_mut(id) {
-                    row.pool = asking;
-                }
+        reconsider(state, now, id, fx);
+    }
+}
+
+/// What no pool asks for any more is not owed, and what another one asks for is
+/// owed to that. A try that is under way goes on to its end first.
+fn reconsider(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
+    let asking = asking_pool(state, id);
+    let idle = |row: &&Acceptance| !under_way(state, row);
+    let Some(pool) = state.acceptances.get(id).filter(idle).map(|row| row.pool) else {
+        return;
+    };
+    match asking {
+        None => settle(state, now, id, "no pool asks for it any more", fx),
+        Some(asking) if asking != pool => {
+            if let Some(mut row) = state.acceptances.get_mut(id) {
+                row.pool = asking;
             }
-            Some(_) => {}
         }
+        Some(_) => {}
     }
 }
 
@@ -478,10 +483,11 @@ pub(crate) fn judge(state: &mut State, now: Millis, id: SledId, fx: &mut Effects
             );
         }
         (None, Some(Outcome::Unused { reason } | Outcome::Failed { reason }), _) => {
-            try_again(state, now, id, reason);
+            try_again(state, now, id, reason, fx);
         }
         (None, Some(Outcome::Ran) | None, _) => {
-            try_again(state, now, id, "its runner got no acceptance run".into());
+            let problem = "its runner got no acceptance run";
+            try_again(state, now, id, problem.into(), fx);
         }
     }
 }
@@ -546,7 +552,7 @@ fn refuse(state: &mut State, now: Millis, id: SledId, reason: String, fx: &mut E
 /// Longest wait between two tries, in milliseconds.
 const LONGEST_MS: u64 = 60 * 60_000;
 
-fn try_again(state: &mut State, now: Millis, id: SledId, problem: String) {
+fn try_again(state: &mut State, now: Millis, id: SledId, problem: String, fx: &mut Effects) {
     let Some(mut row) = state.acceptances.get_mut(id) else {
         return;
     };
@@ -554,6 +560,8 @@ fn try_again(state: &mut State, now: Millis, id: SledId, problem: String) {
     row.not_before = now.after(wait.min(LONGEST_MS));
     row.problem = Some(problem);
     row.boot = None;
+    drop(row);
+    reconsider(state, now, id, fx);
 }
 
 /// A person judges what a sled owes, named by the sled or by the nonce of the

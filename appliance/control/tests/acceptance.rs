@@ -336,6 +336,23 @@ fn what_comes_back_into_service_proves_itself_again() {
 }
 
 #[test]
+fn what_no_pool_asks_for_any_more_is_not_owed() {
+    let owes = |bench: &Bench| sled(bench, "sled-1").acceptance.is_some();
+    let (mut bench, boot, _) = listening();
+    bench.declare(Bench::pool());
+    assert!(owes(&bench), "its try goes on");
+    ends(&mut bench, boot);
+    assert!(!owes(&bench));
+
+    let (mut bench, boot, label) = listening();
+    bench.declare(Bench::pool());
+    runs(&mut bench, boot, &label, "failure");
+    let sled = "sled-1".to_owned();
+    assert_eq!(lever(&mut bench, Lever::Release { sled }), Ok(()));
+    assert!(!owes(&bench));
+}
+
+#[test]
 fn a_restart_neither_forgets_nor_dispatches_twice() {
     let (mut bench, boot, label) = listening();
     assert!(bench.effect("dispatch-workflow").is_some());

@@ -71,6 +71,16 @@ impl Bench {
             aged: None,
         };
         bench.step(Event::Started);
+        let mut pool = Self::pool();
+        change(&mut pool);
+        bench.declare(pool);
+        bench.read_all(PowerReading::Off);
+        bench.now += 10_000;
+        bench
+    }
+
+    /// Two sleds, and their pool as it is declared from now on.
+    pub(crate) fn declare(&mut self, pool: PoolSpec) {
         let sled = |n: u8| SledSpec {
             name: format!("sled-{n}"),
             mac: Mac([0, 0, 0, 0, 0, n]),
@@ -78,17 +88,12 @@ impl Bench {
             circuit: None,
             watts: 0,
         };
-        let mut pool = Self::pool();
-        change(&mut pool);
-        bench.step(Event::Inventory(Inventory {
+        self.step(Event::Inventory(Inventory {
             hubs: vec!["main".into()],
             pools: vec![pool],
             circuits: Vec::new(),
             sleds: vec![sled(1), sled(2)],
         }));
-        bench.read_all(PowerReading::Off);
-        bench.now += 10_000;
-        bench
     }
 
     pub(crate) fn step(&mut self, event: Event) -> Reply {
