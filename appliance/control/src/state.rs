@@ -9,21 +9,16 @@ use alloc::{
 };
 
 use messages::{
-    AgentKey, ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, HubId, JobId, Mac,
-    Millis, PoolId, SledId, TicketToken,
+    ApplianceId, BootId, CircuitId, DeliveryKey, Digest, EffectId, HubId, JobId, Millis, PoolId,
+    SledId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Acceptance, BmcFacts, Effect, Effects, Labels, Limits, acceptance,
+    Acceptance, BmcFacts, Effects, Labels, Limits, acceptance,
     by_hand::Awaited,
     energy::Meter,
-    index::{
-        boots::BootIndex,
-        jobs::JobIndex,
-        outbox::{OutboxIndex, Subject},
-        sleds::SledIndex,
-    },
+    index::{boots::BootIndex, jobs::JobIndex, outbox::OutboxIndex, sleds::SledIndex},
     interner::Interner,
     outage::Outage,
     persist::{self, Change, Delivery, LoadError, Row, TableId},
@@ -31,6 +26,9 @@ use crate::{
     rows::{Boot, Circuit, Hub, Job, Meta, Pending, Pool, Power, Sled},
     table::{Index, Table},
 };
+
+mod lookup;
+mod outbox;
 
 /// The state of one appliance.
 #[derive(Clone, Debug)]
@@ -360,46 +358,6 @@ impl State {
         changes
     }
 
-    /// Effects whose time has come, in order. They stay listed until their
-    /// outcome is stepped: the caller knows which ones it has begun.
-    pub fn due_effects(&self, now: Millis) -> impl Iterator<Item = (EffectId, &Effect)> {
-        self.outbox
-            .index()
-            .due
-            .range(..=(now, EffectId(u64::MAX)))
-            .filter_map(|(_, id)| self.outbox.get(*id).map(|pending| (*id, &pending.effect)))
-    }
-
-    /// The first time after `last`, the time of the last tick, at which a tick
-    /// or an effect is due. What was due by then was ticked and begun.
-    #[must_use]
-    pub fn next_wake_after(&self, last: Millis) -> Option<Millis> {
-        let from = last.after(1);
-        let effect = first_from(&self.outbox.index().due, (from, EffectId(0)));
-        let check = first_from(&self.checks.order, (from, SledId(0)));
-        let deadline = first_from(&self.boots.index().deadlines, (from, BootId(0)));
-        let blocked = self.pools.iter().filter_map(|(_, pool)| pool.blocked_until);
-        let blocked = blocked.filter(|at| *at > last).min();
-        let dwell = self.limits.off_dwell_ms;
-        let since = Millis(from.0.saturating_sub(dwell));
-        let dwell = first_from(&self.sleds.index().off_since, (since, SledId(0)))
-            .map(|since| since.after(dwell))
-            .filter(|_| self.jobs.index().queued > 0);
-        [effect, check, deadline, blocked, dwell]
-            .into_iter()
-            .flatten()
-            .filter(|at| at.0 != u64::MAX)
-            .min()
-    }
-
-    /// When a [`Event::Tick`](crate::Event::Tick) or an effect is due next. It
-    /// lies in the past while an effect that is due has no outcome, so a loop
-    /// that waits for it uses [`State::next_wake_after`].
-    #[must_use]
-    pub fn next_wake(&self) -> Option<Millis> {
-        self.next_wake_after(Millis(0))
-    }
-
     /// Boots that are not ended, with their ids.
     pub(crate) fn active_boots(&self) -> impl Iterator<Item = (BootId, &Boot)> {
         let active = &self.boots.index().active;
@@ -423,95 +381,6 @@ impl State {
             .get_mut(())
             .expect("the meta row exists from the start");
         change(&mut row.meta)
-    }
-
-    /// Puts an effect into the outbox, due at `due`.
-    pub(crate) fn push_effect(&mut self, due: Millis, effect: Effect) -> EffectId {
-        let id = EffectId(self.count(|meta| {
-            meta.next_effect += 1;
-            meta.next_effect - 1
-        }));
-        self.outbox.insert(
-            id,
-            Pending {
-                effect,
-                due,
-                attempts: 0,
-                again: false,
-            },
-        );
-        id
-    }
-
-    /// The same, unless that very effect is in the outbox already.
-    pub(crate) fn push_once(&mut self, due: Millis, effect: Effect) {
-        let listed = self
-            .effects_about(Subject::of(&effect))
-            .any(|(_, pending)| pending.effect == effect);
-        if !listed {
-            self.push_effect(due, effect);
-        }
-    }
-
-    /// Effects in the outbox that are wanted, oldest first.
-    pub(crate) fn effects_that(&self, wanted: impl Fn(&Pending) -> bool) -> Vec<EffectId> {
-        let listed = self.outbox.iter();
-        listed
-            .filter(|(_, pending)| wanted(pending))
-            .map(|(id, _)| id)
-            .collect()
-    }
-
-    /// Effects about one subject, oldest first.
-    pub(crate) fn effects_about(
-        &self,
-        subject: Subject,
-    ) -> impl Iterator<Item = (EffectId, &Pending)> {
-        self.outbox
-            .index()
-            .about(subject)
-            .filter_map(|id| self.outbox.get(id).map(|pending| (id, pending)))
-    }
-
-    /// Takes effects about `subject` out of the outbox that are not wanted any more.
-    pub(crate) fn withdraw_effects(
-        &mut self,
-        subject: Subject,
-        unwanted: impl Fn(&Effect) -> bool,
-    ) -> Vec<Pending> {
-        let ids: Vec<EffectId> = self
-            .effects_about(subject)
-            .filter(|(_, pending)| unwanted(&pending.effect))
-            .map(|(id, _)| id)
-            .collect();
-        ids.into_iter()
-            .filter_map(|id| self.outbox.remove(id))
-            .collect()
-    }
-
-    pub(crate) fn hub_by_name(&self, name: &str) -> Option<HubId> {
-        self.hubs
-            .iter()
-            .find(|(_, hub)| hub.name == name)
-            .map(|(id, _)| id)
-    }
-
-    pub(crate) fn pool_by_name(&self, name: &str) -> Option<PoolId> {
-        self.pools
-            .iter()
-            .find(|(_, pool)| pool.name == name && !pool.retired)
-            .map(|(id, _)| id)
-    }
-
-    pub(crate) fn circuit_by_name(&self, name: &str) -> Option<CircuitId> {
-        self.circuits
-            .iter()
-            .find(|(_, circuit)| circuit.name == name && !circuit.retired)
-            .map(|(id, _)| id)
-    }
-
-    pub(crate) fn sled_by_name(&self, name: &str) -> Option<SledId> {
-        self.sleds.index().names.get(name).copied()
     }
 
     /// Drops pools and sleds that left the inventory and that nothing needs.
@@ -587,154 +456,6 @@ impl State {
             detail,
         });
     }
-
-    /// The name of a configured App.
-    #[must_use]
-    pub fn hub_name(&self, id: HubId) -> Option<&str> {
-        self.hubs.get(id).map(|hub| hub.name.as_str())
-    }
-
-    /// The number of a configured App.
-    #[must_use]
-    pub fn hub_id(&self, name: &str) -> Option<HubId> {
-        self.hub_by_name(name)
-    }
-
-    /// The number of a sled.
-    #[must_use]
-    pub fn sled_id(&self, name: &str) -> Option<SledId> {
-        self.sled_by_name(name)
-    }
-
-    /// The name of a sled.
-    #[must_use]
-    pub fn sled_name(&self, id: SledId) -> Option<&str> {
-        self.sleds.get(id).map(|sled| sled.name.as_ref())
-    }
-
-    /// The newest claim of a sled. Drivers refuse effects of older ones.
-    #[must_use]
-    pub fn generation(&self, id: SledId) -> Option<messages::Generation> {
-        self.sleds.get(id).map(|sled| sled.generation)
-    }
-
-    /// The network card of the sled that a boot ticket was made for.
-    #[must_use]
-    pub fn ticket_mac(&self, ticket: TicketToken) -> Option<Mac> {
-        let boot = self.boots.get(self.boot_of_ticket(ticket)?)?;
-        self.sleds.get(boot.sled).map(|sled| sled.mac)
-    }
-
-    pub(crate) fn boot_of_ticket(&self, ticket: TicketToken) -> Option<BootId> {
-        self.boots.index().tickets.get(&ticket).copied()
-    }
-
-    /// Whether this key redeemed this boot ticket.
-    #[must_use]
-    pub fn redeemed_by(&self, ticket: TicketToken, key: AgentKey) -> bool {
-        let boot = self
-            .boot_of_ticket(ticket)
-            .and_then(|id| self.boots.get(id));
-        boot.is_some_and(|boot| boot.key == Some(key))
-    }
-
-    /// Whether an effect still waits for its outcome.
-    #[must_use]
-    pub fn is_pending(&self, id: EffectId) -> bool {
-        self.outbox.get(id).is_some()
-    }
-
-    /// The firmware that a sled's agent reported last.
-    #[must_use]
-    pub fn firmware(&self, id: SledId) -> Option<messages::Firmware> {
-        let newest = self.boots.iter().rev().filter(|(_, boot)| boot.sled == id);
-        newest
-            .filter_map(|(_, boot)| boot.inventory.as_ref())
-            .map(|seen| seen.firmware)
-            .next()
-    }
-
-    /// The runner group that a boot's runner is to join, by its name; GitHub's
-    /// default one without.
-    #[must_use]
-    pub fn runner_group(&self, id: BootId) -> Option<&str> {
-        let boot = self.boots.get(id)?;
-        self.pools.get(boot.pool)?.group.as_deref()
-    }
-
-    /// Public repositories (`owner/name`) that a boot's pool serves all the same.
-    #[must_use]
-    pub fn public_repositories(&self, id: BootId) -> &[String] {
-        let boot = self.boots.get(id);
-        let pool = boot.and_then(|boot| self.pools.get(boot.pool));
-        pool.map_or(&[], |pool| &pool.public)
-    }
-
-    /// What a sled's controller is set to, as adopted.
-    #[must_use]
-    pub fn bmc_facts(&self, id: SledId) -> Option<&BmcFacts> {
-        self.facts.get(id)
-    }
-
-    /// What sleds owe before they are in service.
-    pub fn acceptances(&self) -> impl Iterator<Item = (SledId, &Acceptance)> {
-        self.acceptances.iter()
-    }
-
-    /// Sleds and boots for invariant checks in simulation.
-    pub fn sleds(&self) -> impl Iterator<Item = (SledId, &Sled)> {
-        self.sleds.iter()
-    }
-
-    /// Boots kept, oldest first.
-    pub fn boots(&self) -> impl Iterator<Item = (BootId, &Boot)> {
-        self.boots.iter()
-    }
-
-    /// Jobs kept.
-    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        self.jobs.iter()
-    }
-
-    /// A boot.
-    #[must_use]
-    pub fn boot(&self, id: BootId) -> Option<&Boot> {
-        self.boots.get(id)
-    }
-
-    /// Whether each index is what its rows make it, for invariant checks in
-    /// simulation; the name of one that is not.
-    pub fn check_indexes(&self) -> Result<(), &'static str> {
-        let debug = |index: &dyn core::fmt::Debug| alloc::format!("{index:?}");
-        let (jobs, boots) = (&self.jobs, &self.boots);
-        let (sleds, outbox) = (&self.sleds, &self.outbox);
-        let pairs = [
-            (
-                "jobs",
-                debug(&jobs.index().derived()),
-                debug(&jobs.index_anew().derived()),
-            ),
-            (
-                "boots",
-                debug(&boots.index().derived()),
-                debug(&boots.index_anew().derived()),
-            ),
-            (
-                "sleds",
-                debug(&sleds.index().derived()),
-                debug(&sleds.index_anew().derived()),
-            ),
-            ("outbox", debug(outbox.index()), debug(&outbox.index_anew())),
-        ];
-        let wrong = pairs.iter().find(|(_, is, should)| is != should);
-        wrong.map_or(Ok(()), |(name, _, _)| Err(*name))
-    }
-
-    /// How many receipts there are, and the chain hash of the last.
-    #[must_use]
-    pub fn receipt_head(&self) -> (u64, Digest) {
-        (self.meta().receipts, self.meta().last_receipt)
-    }
 }
 
 fn restore<K: persist::Key, V: Row, X: Index<K, V>>(
@@ -746,9 +467,4 @@ fn restore<K: persist::Key, V: Row, X: Index<K, V>>(
     let (key, row) = persist::read(id, key, value)?;
     table.restore(key, row);
     Ok(())
-}
-
-/// The time of the first entry from `from` on.
-fn first_from<T: Ord>(times: &BTreeSet<(Millis, T)>, from: (Millis, T)) -> Option<Millis> {
-    times.range(from..).next().map(|(at, _)| *at)
 }
