@@ -468,10 +468,13 @@ impl Shared {
 
     async fn dispatch(&self, hub: HubId, dispatch: github::Dispatch) -> Result<(), GithubFailure> {
         let client = self.hub(hub)?;
-        client
+        let run = client
             .dispatch_workflow(dispatch)
             .await
-            .map_err(|error| github_failure(&error))
+            .map_err(|error| github_failure(&error))?;
+        let run = run.map_or_else(|| "not named".to_owned(), |run| run.html_url);
+        tracing::info!(github = client.name(), run, "acceptance run dispatched");
+        Ok(())
     }
 
     async fn look_up(&self, job: JobId, repository: String) -> Result<JobAnswer, GithubFailure> {

@@ -55,7 +55,7 @@ pub use repositories::Repository;
 pub use runners::{Runner, RunnerDownload, RunnerStatus};
 pub use scope::Scope;
 pub use secret::Secret;
-pub use workflows::{Dispatch, RunStatus, WorkflowRun};
+pub use workflows::{Dispatch, DispatchedRun, RunStatus, WorkflowRun};
 
 use api::Api;
 use auth::Auth;

@@ -234,6 +234,9 @@ pub struct Workflow {
     /// Inputs, all of them required.
     #[serde(default)]
     pub inputs: Vec<String>,
+    /// GitHub cannot even begin its runs: they end at once and have no job.
+    #[serde(default)]
+    pub startup_failure: bool,
 }
 
 impl Workflow {
@@ -276,11 +279,22 @@ impl Limits {
     /// GitHub Enterprise Server has just-in-time runners since 3.10.
     #[must_use]
     pub fn has_jit(&self) -> bool {
+        self.is_at_least(10)
+    }
+
+    /// It names the run of a dispatch since 3.21 (cli/cli#12672).
+    #[must_use]
+    pub fn has_run_details(&self) -> bool {
+        self.is_at_least(21)
+    }
+
+    /// Whether it is github.com, or a server of 3.`minor` or later.
+    fn is_at_least(&self, minor: u64) -> bool {
         let Some(release) = &self.server_release else {
             return true;
         };
         let mut parts = release.split('.').map(|part| part.parse().unwrap_or(0_u64));
-        (parts.next(), parts.next()) >= (Some(3), Some(10))
+        (parts.next(), parts.next()) >= (Some(3), Some(minor))
     }
 }
 

@@ -131,24 +131,30 @@ impl Hub {
             made.into_iter().for_each(|it| self.send(state, it));
         }
         for id in runs {
-            let Some(action) = state.run_news(id) else {
-                continue;
-            };
-            let stands = state.run_status(id);
-            let Some(run) = state.runs.get(&id) else {
-                continue;
-            };
-            let made = self.for_apps(
-                "workflow_run",
-                (&run.account, &run.repo),
-                |installation, place| {
-                    let shown = shapes::run(api, installation, place, (id, run), stands);
-                    shapes::workflow_run(api, installation, place, action, shown)
-                },
-            );
-            made.into_iter().for_each(|it| self.send(state, it));
+            self.announce_run(state, id);
         }
         self.changed.notify_waiters();
+    }
+
+    /// Sends `workflow_run` to every App that may see it, if the run changed.
+    pub fn announce_run(&self, state: &mut State, id: u64) {
+        let api = self.urls.api.as_str();
+        let Some(action) = state.run_news(id) else {
+            return;
+        };
+        let stands = state.run_status(id);
+        let Some(run) = state.runs.get(&id) else {
+            return;
+        };
+        let made = self.for_apps(
+            "workflow_run",
+            (&run.account, &run.repo),
+            |installation, place| {
+                let shown = shapes::run(api, installation, place, (id, run), stands);
+                shapes::workflow_run(api, installation, place, action, shown)
+            },
+        );
+        made.into_iter().for_each(|it| self.send(state, it));
     }
 
     /// A delivery for each App that subscribed to `event` and may see it at

@@ -56,6 +56,7 @@
 //! # labels = ["self-hosted", "{{nonce}}"] # inputs are filled in
 //! # script = "true"
 //! # inputs = ["sled", "nonce"]            # each is required
+//! # startup_failure = true                # GitHub cannot begin it: no job, ever
 //! ```
 //!
 //! # Control routes

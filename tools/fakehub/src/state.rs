@@ -198,6 +198,8 @@ pub enum Conclusion {
     Failure,
     /// Somebody stopped it.
     Cancelled,
+    /// A run that could not begin, such as for a mistake in its workflow.
+    StartupFailure,
 }
 
 impl Conclusion {
@@ -208,6 +210,7 @@ impl Conclusion {
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Cancelled => "cancelled",
+            Self::StartupFailure => "startup_failure",
         }
     }
 }

@@ -82,6 +82,16 @@ pub struct Dispatch {
     pub inputs: BTreeMap<String, String>,
 }
 
+/// The run that came of a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DispatchedRun {
+    /// GitHub's id of it.
+    #[serde(rename = "workflow_run_id")]
+    pub id: u64,
+    /// Its page.
+    pub html_url: String,
+}
+
 impl GithubClient {
     /// How a workflow job stands; `None` when GitHub does not know it.
     ///
@@ -127,12 +137,15 @@ impl GithubClient {
         .await
     }
 
-    /// Starts a workflow. Sent once: GitHub tells no id, so which run came of
-    /// it is known by what its inputs made it name.
+    /// Starts a workflow, once. Servers before 3.21 do not name the run that came
+    /// of it (cli/cli#12672): then it is known by what its inputs made it name.
     ///
     /// # Errors
     /// [`GithubError`].
-    pub async fn dispatch_workflow(&self, dispatch: Dispatch) -> Result<(), GithubError> {
+    pub async fn dispatch_workflow(
+        &self,
+        dispatch: Dispatch,
+    ) -> Result<Option<DispatchedRun>, GithubError> {
         self.run("dispatch workflow", move |api| start(api, &dispatch))
             .await
     }
@@ -246,26 +259,37 @@ fn run_jobs(api: Api<'_>, repository: &str, run: u64) -> Result<Vec<JobPayload>,
         .collect()
 }
 
-fn start(api: Api<'_>, dispatch: &Dispatch) -> Result<(), GithubError> {
+fn start(api: Api<'_>, dispatch: &Dispatch) -> Result<Option<DispatchedRun>, GithubError> {
+    if dispatch.inputs.len() > INPUTS {
+        let count = dispatch.inputs.len();
+        return Err(unfit(format!("{count} inputs: github takes {INPUTS}")));
+    }
+    match send(api, dispatch, true) {
+        // It refuses a field that it does not know, and has started nothing.
+        Err(error) if error.is_status(400) => send(api, dispatch, false),
+        result => result,
+    }
+}
+
+fn send(
+    api: Api<'_>,
+    dispatch: &Dispatch,
+    return_run_details: bool,
+) -> Result<Option<DispatchedRun>, GithubError> {
     #[derive(Serialize)]
     struct Body<'a> {
         #[serde(rename = "ref")]
         git_ref: &'a str,
         inputs: &'a BTreeMap<String, String>,
-    }
-    let refuse = |reason| GithubError::Argument {
-        operation: "dispatch workflow",
-        reason,
-    };
-    if dispatch.inputs.len() > INPUTS {
-        let count = dispatch.inputs.len();
-        return Err(refuse(format!("{count} inputs: github takes {INPUTS}")));
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        return_run_details: bool,
     }
     let body = serde_json::to_vec(&Body {
         git_ref: &dispatch.git_ref,
         inputs: &dispatch.inputs,
+        return_run_details,
     })
-    .map_err(|error| refuse(error.to_string()))?;
+    .map_err(|error| unfit(error.to_string()))?;
     let scope = Scope::repo(&dispatch.repository)?;
     let path = format!(
         "{}/actions/workflows/{}/dispatches",
@@ -273,6 +297,18 @@ fn start(api: Api<'_>, dispatch: &Dispatch) -> Result<(), GithubError> {
         percent_encode(&dispatch.workflow)
     );
     let call = Call::once(&path, Some(body));
-    api.at(&scope, Asked::Workflows(&scope), &call, 204)
-        .map(|_| ())
+    let expect = if return_run_details { 200 } else { 204 };
+    match api.at(&scope, Asked::Workflows(&scope), &call, expect) {
+        // It was started, whatever the answer holds.
+        Ok(answer) => Ok(serde_json::from_slice(&answer.body).ok()),
+        Err(error) if error.is_status(204) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn unfit(reason: String) -> GithubError {
+    GithubError::Argument {
+        operation: "dispatch workflow",
+        reason,
+    }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fakehub::github_routes;
 use musher::github::{
-    Dispatch, ErrorKind, GithubClient, Registration, RunStatus, RunnerLabel, RunnerStatus, Scope,
+    Dispatch, DispatchedRun, ErrorKind, GithubClient, Registration, RunStatus, RunnerLabel,
+    RunnerStatus, Scope,
 };
 use serde_json::json;
 
@@ -124,19 +125,22 @@ async fn app(stage: &Stage, client: &GithubClient) {
     assert_eq!(client.deliveries(None).await.unwrap().entries.len(), 2);
 }
 
-/// A dispatch, its run, its job, a rerun.
-async fn workflows(stage: &Stage, client: &GithubClient) {
-    let demo = || "octo-org/demo".to_owned();
-    let dispatch = Dispatch {
-        repository: demo(),
+fn accept() -> Dispatch {
+    Dispatch {
+        repository: "octo-org/demo".to_owned(),
         workflow: "accept.yml".to_owned(),
         git_ref: "main".to_owned(),
         inputs: BTreeMap::from([("nonce".to_owned(), "n-1".to_owned())]),
-    };
-    client.dispatch_workflow(dispatch.clone()).await.unwrap();
+    }
+}
+
+/// A dispatch, its run, its job, a rerun.
+async fn workflows(stage: &Stage, client: &GithubClient) {
+    let demo = || "octo-org/demo".to_owned();
+    let started = client.dispatch_workflow(accept()).await.unwrap();
     let unknown = Dispatch {
         git_ref: "other".to_owned(),
-        ..dispatch
+        ..accept()
     };
     let error = client.dispatch_workflow(unknown).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -146,6 +150,11 @@ async fn workflows(stage: &Stage, client: &GithubClient) {
         .unwrap();
     assert_eq!(queued.len(), 1);
     let run = queued[0].id;
+    let named = DispatchedRun {
+        id: run,
+        html_url: queued[0].html_url.clone(),
+    };
+    assert_eq!(started, Some(named));
     assert_eq!(queued[0].event, "workflow_dispatch");
     let jobs = client.run_jobs(demo(), run).await.unwrap();
     assert_eq!(jobs[0].labels, ["self-hosted", "n-1"]);
@@ -253,6 +262,26 @@ async fn old_servers_register_by_token() {
             Some(answer.value()["id"].as_u64())
         );
     }
+}
+
+/// A server that does not name the run refuses to be asked for it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_servers_start_workflows() {
+    let stage = Stage::with(super::stage::Set {
+        limits: r#"server_release = "3.20.4""#,
+        ..Default::default()
+    })
+    .await;
+    let client = stage.client();
+    let started = client.dispatch_workflow(accept()).await.unwrap();
+    assert_eq!(started, None);
+    assert_eq!(stage.hub().state().runs.len(), 1);
+    let wrong = Dispatch {
+        git_ref: "other".to_owned(),
+        ..accept()
+    };
+    let error = client.dispatch_workflow(wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,6 +107,13 @@ impl Stage {
             labels = ["self-hosted", "{{{{nonce}}}}"]
             script = "true"
             inputs = ["nonce"]
+            [[workflow]]
+            repo = "octo-org/demo"
+            file = "broken.yml"
+            labels = []
+            script = ""
+            inputs = ["nonce"]
+            startup_failure = true
             "#
         );
         std::fs::write(file("fakehub.toml"), text).unwrap();

@@ -1,9 +1,10 @@
 //! GitHub's bad days, as the client meets them.
 
 use control::Hook;
-use musher::github::ErrorKind;
+use musher::github::{Dispatch, ErrorKind};
 use musher::installations::Installations;
 use musher::intake;
+use musher::payload::{self, Payload, RunConclusion};
 use serde_json::json;
 
 use super::stage::{Stage, jit, org};
@@ -200,4 +201,42 @@ async fn a_runner_that_looks_idle_and_a_job_that_was_stolen() {
         .await;
     let taken = client.find_job(demo(), job).await.unwrap().unwrap();
     assert_eq!(taken.runner_name.as_deref(), Some("stranger"));
+}
+
+/// Its run is over before it had a job, so nothing but the run tells of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_that_github_cannot_begin() {
+    let stage = Stage::with(super::stage::Set {
+        events: r#"["workflow_job", "workflow_run"]"#,
+        ..Default::default()
+    })
+    .await;
+    let client = stage.client();
+    let mode = json!({ "mode": "unreachable" });
+    stage.own("POST", "/_fakehub/deliveries/mode", mode).await;
+    let dispatch = Dispatch {
+        repository: "octo-org/demo".to_owned(),
+        workflow: "broken.yml".to_owned(),
+        git_ref: "main".to_owned(),
+        inputs: [("nonce".to_owned(), "n-1".to_owned())].into(),
+    };
+    let run = client.dispatch_workflow(dispatch).await.unwrap().unwrap();
+    let jobs = client.run_jobs("octo-org/demo".to_owned(), run.id).await;
+    assert_eq!(jobs.unwrap(), []);
+    let log = client.deliveries(None).await.unwrap().entries;
+    let entry = match log.as_slice() {
+        [entry] => entry,
+        others => panic!("{others:?}"),
+    };
+    let told = (entry.event.as_str(), entry.action.as_deref());
+    assert_eq!(told, ("workflow_run", Some("completed")));
+    let found = client.find_delivery(entry.id).await.unwrap().unwrap();
+    let body = found.payload.unwrap();
+    let Ok(Payload::WorkflowRun(told)) = payload::parse("workflow_run", body.as_bytes()) else {
+        panic!("{body}");
+    };
+    assert_eq!(told.run_id, run.id);
+    assert_eq!(told.html_url, Some(run.html_url));
+    assert_eq!(told.conclusion, Some(RunConclusion::Failure));
+    assert!(body.contains(r#""conclusion":"startup_failure""#), "{body}");
 }

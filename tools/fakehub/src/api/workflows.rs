@@ -132,8 +132,10 @@ pub(super) fn dispatch(
         .find(|it| it.file == wanted || it.id().to_string() == wanted)
         .ok_or_else(Answer::not_found)?;
     let body = request.object()?;
-    let known = ["ref", "inputs", "return_run_details"];
-    if body.keys().any(|key| !known.contains(&key.as_str())) {
+    let details = ["return_run_details"];
+    let details = &details[..usize::from(hub.config.limits.has_run_details())];
+    let known = |key: &str| ["ref", "inputs"].contains(&key) || details.contains(&key);
+    if !body.keys().all(|key| known(key)) {
         return Err(Answer::error(400, "Invalid request"));
     }
     let wants_details = match body.get("return_run_details") {
@@ -165,21 +167,26 @@ pub(super) fn dispatch(
         now_ms,
     );
     run.file.clone_from(&workflow.file);
+    run.startup_failure = workflow.startup_failure;
     let mut state = hub.state();
     let run = state.open_run(run);
-    let new = NewJob {
-        name: workflow.file.trim_end_matches(".yml").to_owned(),
-        account: installation.account.clone(),
-        repo: place.name.clone(),
-        public: !place.private,
-        labels: workflow.labels.iter().map(filled).collect(),
-        script: filled(&workflow.script),
-        run: Some(run),
-    };
-    let (_, queued) = state
-        .queue(new, now_ms)
-        .map_err(|full| Answer::error(503, &full.to_string()))?;
-    hub.announce(&mut state, [queued]);
+    if workflow.startup_failure {
+        hub.announce_run(&mut state, run);
+    } else {
+        let new = NewJob {
+            name: workflow.file.trim_end_matches(".yml").to_owned(),
+            account: installation.account.clone(),
+            repo: place.name.clone(),
+            public: !place.private,
+            labels: workflow.labels.iter().map(filled).collect(),
+            script: filled(&workflow.script),
+            run: Some(run),
+        };
+        let (_, queued) = state
+            .queue(new, now_ms)
+            .map_err(|full| Answer::error(503, &full.to_string()))?;
+        hub.announce(&mut state, [queued]);
+    }
     if !wants_details {
         return Ok(Answer::empty(204));
     }

@@ -22,6 +22,8 @@ pub struct Run {
     pub created_ms: i64,
     /// When this try began.
     pub started_ms: i64,
+    /// It could not begin, and never has a job.
+    pub startup_failure: bool,
     /// What was announced of it last: which try, and its state.
     pub told: Option<(u64, Status)>,
 }
@@ -56,6 +58,7 @@ impl Run {
             head_sha: ids::hex(&ids::random::<20>()),
             created_ms: now_ms,
             started_ms: now_ms,
+            startup_failure: false,
             told: None,
         }
     }
@@ -82,9 +85,12 @@ impl State {
             .filter(move |job| job.run_id == run && job.run_attempt == attempt)
     }
 
-    /// How a run stands: by its jobs.
+    /// How a run stands: by its jobs, if it can have any.
     #[must_use]
     pub fn run_status(&self, run: u64) -> (Status, Option<Conclusion>) {
+        if self.runs.get(&run).is_some_and(|run| run.startup_failure) {
+            return (Status::Completed, Some(Conclusion::StartupFailure));
+        }
         let jobs: Vec<&Job> = self.jobs_of(run).collect();
         let all = |status: Status| jobs.iter().all(|job| job.status == status);
         if all(Status::Queued) {
