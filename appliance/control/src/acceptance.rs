@@ -20,8 +20,10 @@ use messages::{BootId, HubId, JobId, Millis, Outcome, PoolId, SledId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effect, Effects, GithubFailure, InventoryError, JobReport, Labels, boots, placement,
+    DeliveryResult, DispatchedRun, Effect, Effects, GithubFailure, InventoryError, JobReport,
+    Labels, RunReport, boots, placement,
     rows::{Boot, BootStage, Conclusion, JobState, Power},
+    runners,
     state::State,
 };
 
@@ -55,6 +57,10 @@ pub struct Acceptance {
     pub page: Option<Box<str>>,
     /// A person's word, when it came while the boot was under way.
     pub judged: Option<bool>,
+    /// GitHub's id of the present try's run, where it told one.
+    pub run: Option<u64>,
+    /// How that run ended, when it did before its job reached the sled.
+    pub ended: Option<Box<str>>,
 }
 
 impl Acceptance {
@@ -92,6 +98,8 @@ pub(crate) fn owe(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) 
         job: None,
         page: None,
         judged: None,
+        run: None,
+        ended: None,
     };
     // A try that is under way stays the one that counts.
     let row = match before {
@@ -209,6 +217,8 @@ fn begin(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
     row.job = None;
     row.page = None;
     row.judged = None;
+    row.run = None;
+    row.ended = None;
     let (pool, tries) = (row.pool, row.tries);
     drop(row);
     if let Some(boot) = boots::claim(state, now, id, pool, None, fx)
@@ -273,12 +283,17 @@ pub(crate) fn dispatched(
     state: &mut State,
     now: Millis,
     boot: BootId,
-    result: Result<(), GithubFailure>,
+    result: Result<Option<DispatchedRun>, GithubFailure>,
     fx: &mut Effects,
 ) {
     let problem = match result {
-        Ok(()) => {
-            state.audit(fx, "audit.acceptance.dispatched", Some(boot), String::new());
+        Ok(run) => {
+            let page = run.as_ref().and_then(|run| run.page.as_deref());
+            let page = String::from(page.unwrap_or_default());
+            state.audit(fx, "audit.acceptance.dispatched", Some(boot), page);
+            if let Some(run) = run {
+                led_to(state, now, boot, run);
+            }
             return;
         }
         Err(GithubFailure::Unavailable(why)) => {
@@ -297,6 +312,26 @@ pub(crate) fn dispatched(
     if waits {
         let reason = format!("GitHub did not dispatch its acceptance run: {problem}");
         boots::call_off(state, now, boot, &reason, fx);
+    }
+}
+
+/// The run that the dispatch for a boot led to.
+fn led_to(state: &mut State, now: Millis, boot: BootId, run: DispatchedRun) {
+    let Some(id) = of_boot(state, boot).map(|(id, _)| id) else {
+        return;
+    };
+    let pool = state.acceptances.get_mut(id).map(|mut row| {
+        row.run = Some(run.id);
+        row.page = row.page.take().or(run.page);
+        row.pool
+    });
+    let hub = pool
+        .and_then(|pool| state.pools.get(pool))
+        .map(|pool| pool.hub);
+    let mut ended = state.ended_runs.iter();
+    let ended = ended.find(|(of, number, _)| Some(*of) == hub && *number == run.id);
+    if let Some(word) = ended.map(|(_, _, word)| word.clone()) {
+        run_ended(state, now, id, word);
     }
 }
 
@@ -349,6 +384,61 @@ pub(crate) fn job_reported(state: &mut State, hub: HubId, report: &JobReport) {
     }
 }
 
+/// GitHub spoke of a run. That of a try whose job never reached its sled decides:
+/// a workflow that cannot begin has no job at all.
+pub(crate) fn run_reported(
+    state: &mut State,
+    now: Millis,
+    hub: HubId,
+    report: &RunReport,
+) -> DeliveryResult {
+    // One that succeeded had its job, of which word is still to come.
+    let word = report.conclusion.clone();
+    let Some(word) = word.filter(|word| word.as_ref() != "success") else {
+        return DeliveryResult::Ignored;
+    };
+    let asks = |row: &Acceptance| {
+        let pool = state.pools.get(row.pool).filter(|pool| pool.hub == hub);
+        let spec = pool.and_then(|pool| pool.acceptance.as_ref());
+        spec.is_some_and(|spec| spec.repository.eq_ignore_ascii_case(&report.repository))
+    };
+    let (mut known, mut may_be_named) = (None, false);
+    for (id, row) in state.acceptances.iter().filter(|(_, row)| asks(row)) {
+        if row.run == Some(report.run_id) {
+            known = Some(id);
+        }
+        may_be_named |= row.boot.is_some() && row.run.is_none();
+    }
+    if let Some(id) = known {
+        return run_ended(state, now, id, word);
+    }
+    // The answer to its dispatch may come behind it.
+    if may_be_named {
+        state.ended_runs.truncate(ENDED_RUNS - 1);
+        state.ended_runs.push_front((hub, report.run_id, word));
+    }
+    DeliveryResult::Ignored
+}
+
+/// Runs that ended and that no try is known to have led to: so many are kept.
+const ENDED_RUNS: usize = 32;
+
+/// The run of a try ended as `word`.
+fn run_ended(state: &mut State, now: Millis, id: SledId, word: Box<str>) -> DeliveryResult {
+    let boot = state.acceptances.get(id).and_then(|row| row.boot);
+    let waits = |boot: &Boot| boot.is_under_way() && boot.job.is_none();
+    let Some(boot) = boot.filter(|boot| state.boots.get(*boot).is_some_and(waits)) else {
+        return DeliveryResult::Ignored;
+    };
+    if let Some(mut row) = state.acceptances.get_mut(id) {
+        row.ended = Some(word);
+    }
+    // Word of its job may come behind this one: GitHub says whether its runner
+    // has any, and its boot ends when that is gone.
+    runners::delete(state, now, boot);
+    DeliveryResult::Updated
+}
+
 /// A boot ended, or GitHub told how a job ended: judges the try that waited for
 /// both.
 pub(crate) fn judge(state: &mut State, now: Millis, id: SledId, fx: &mut Effects) {
@@ -360,27 +450,30 @@ pub(crate) fn judge(state: &mut State, now: Millis, id: SledId, fx: &mut Effects
     if boot.is_some_and(|boot| boot.stage != BootStage::Ended) {
         return;
     }
-    let judged = row.judged;
+    let (judged, ended) = (row.judged, row.ended.clone());
     let job = boot.and_then(|boot| boot.job).or(row.job);
     let served = job.and_then(|job| state.jobs.get(job));
     let here = served.is_some_and(|job| job.boot == Some(boot_id));
     match (judged, boot.and_then(|boot| boot.outcome.clone()), served) {
         (Some(passed), _, _) => by_hand(state, now, id, passed, fx),
         // Its result is still to come: GitHub is asked if it stays silent.
-        (None, Some(Outcome::Ran), Some(job)) if here && job.state != JobState::Completed => {}
-        (None, Some(Outcome::Ran), Some(job)) if here => match &job.conclusion {
-            Some(Conclusion::Said(word)) if word.as_ref() == "success" => {
-                settle(state, now, id, "its run succeeded", fx);
+        (None, Some(Outcome::Ran | Outcome::Unused { .. }), Some(job))
+            if here && job.state != JobState::Completed => {}
+        (None, Some(Outcome::Ran | Outcome::Unused { .. }), Some(job)) if here => {
+            match &job.conclusion {
+                Some(Conclusion::Said(word)) if word.as_ref() == "success" => {
+                    settle(state, now, id, "its run succeeded", fx);
+                }
+                Some(Conclusion::Said(word)) => {
+                    let reason = format!("its acceptance run ended as {word}");
+                    refuse(state, now, id, reason, fx);
+                }
+                Some(Conclusion::Silent) | None => {
+                    let reason = "GitHub never told how its acceptance run ended";
+                    refuse(state, now, id, reason.into(), fx);
+                }
             }
-            Some(Conclusion::Said(word)) => {
-                let reason = format!("its acceptance run ended as {word}");
-                refuse(state, now, id, reason, fx);
-            }
-            Some(Conclusion::Silent) | None => {
-                let reason = "GitHub never told how its acceptance run ended";
-                refuse(state, now, id, reason.into(), fx);
-            }
-        },
+        }
         (None, Some(Outcome::Failed { reason }), _) if state.outage.next_probe().is_none() => {
             refuse(
                 state,
@@ -389,6 +482,12 @@ pub(crate) fn judge(state: &mut State, now: Millis, id: SledId, fx: &mut Effects
                 format!("its acceptance boot failed: {reason}"),
                 fx,
             );
+        }
+        (None, _, _) if ended.is_some() => {
+            let word = ended.unwrap_or_default();
+            let reason =
+                format!("its acceptance run ended as {word}, and no job of it came to the sled");
+            refuse(state, now, id, reason, fx);
         }
         (None, Some(Outcome::Unused { reason } | Outcome::Failed { reason }), _) => {
             try_again(state, now, id, reason, fx);

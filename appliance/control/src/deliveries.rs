@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use messages::{DeliveryKey, HubId, Millis};
 
-use crate::{DeliveryResult, Effects, Hook, Source, jobs, state::State};
+use crate::{DeliveryResult, Effects, Hook, Source, acceptance, jobs, state::State};
 
 /// Takes one delivery. Remembering its id and applying it are one commit.
 pub(crate) fn deliver(
@@ -22,6 +22,7 @@ pub(crate) fn deliver(
     let result = match hook {
         Hook::Ping => DeliveryResult::Pong,
         Hook::Other => DeliveryResult::Ignored,
+        Hook::Run(report) => acceptance::run_reported(state, now, hub, &report),
         Hook::Job(report) => jobs::report(state, now, hub, source, &report, fx),
     };
     // What is not ours need not be remembered: it will be ignored again, and

@@ -201,10 +201,19 @@ pub enum Outcome {
     Signed(SignatureBytes),
     /// [`Effect::RerunJob`]. GitHub refuses until the workflow run has ended.
     Rerun(Result<(), GithubFailure>),
-    /// [`Effect::DispatchWorkflow`].
-    Dispatched(Result<(), GithubFailure>),
+    /// [`Effect::DispatchWorkflow`]: the run that came of it, where GitHub names it.
+    Dispatched(Result<Option<DispatchedRun>, GithubFailure>),
     /// The driver refused an effect of an older claim.
     Stale,
+}
+
+/// The workflow run that came of a dispatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatchedRun {
+    /// GitHub's id of it.
+    pub id: u64,
+    /// Its page at GitHub.
+    pub page: Option<Box<str>>,
 }
 
 /// How a power-on went.

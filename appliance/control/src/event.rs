@@ -124,8 +124,24 @@ pub enum Hook {
     Ping,
     /// A job changed.
     Job(Box<JobReport>),
+    /// A workflow run changed.
+    Run(Box<RunReport>),
     /// Something we do not act on.
     Other,
+}
+
+/// GitHub's word on a workflow run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunReport {
+    /// GitHub's id of the run.
+    pub run_id: u64,
+    /// `owner/name`.
+    pub repository: Box<str>,
+    /// How it ended, once it did: `success`, `failure`, `cancelled`,
+    /// `action_required` or `skipped`.
+    pub conclusion: Option<Box<str>>,
+    /// Its page at GitHub.
+    pub page: Option<Box<str>>,
 }
 
 /// GitHub's word on a job.

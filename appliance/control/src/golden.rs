@@ -383,8 +383,16 @@ fn work_rows() {
         }),
         page: Some("https://github.com/octo/infra".into()),
         judged: Some(true),
+        run: None,
+        ended: None,
     };
-    check("acceptance", &owed);
+    reads("acceptance", &owed);
+    let led_to_a_run = Acceptance {
+        run: Some(9),
+        ended: Some("failure".into()),
+        ..owed
+    };
+    check("acceptance-of-run", &led_to_a_run);
     check("delivery", &());
 }
 

@@ -57,12 +57,12 @@ mod view;
 pub use acceptance::{Acceptance, AcceptanceSpec};
 pub use by_hand::PowerAction;
 pub use effect::{
-    AgedReceipts, Audit, Effect, Effects, GithubFailure, JobAnswer, Outcome, PowerFailure,
-    PowerReading, PoweredOn, Reply,
+    AgedReceipts, Audit, DispatchedRun, Effect, Effects, GithubFailure, JobAnswer, Outcome,
+    PowerFailure, PowerReading, PoweredOn, Reply,
 };
 pub use event::{
     AgentReply, BootAnswer, BootFile, BootOffer, BootQuestion, DeliveryResult, Event, Hook,
-    JobAction, JobReport, Source,
+    JobAction, JobReport, RunReport, Source,
 };
 pub use explain::Explanation;
 pub use facts::{BmcFacts, Drift};

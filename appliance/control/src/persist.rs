@@ -178,7 +178,6 @@ first!(
     rows::Circuit,
     rows::Pending,
     crate::BmcFacts,
-    crate::Acceptance,
     Delivery
 );
 
@@ -197,7 +196,11 @@ macro_rules! second {
         }
     )*};
 }
-second!(rows::Sled: first::Sled, rows::Boot: first::Boot);
+second!(
+    rows::Sled: first::Sled,
+    rows::Boot: first::Boot,
+    crate::Acceptance: first::Acceptance
+);
 
 /// A row in its third version. The first two are still read.
 #[derive(Serialize)]

@@ -80,6 +80,9 @@ pub struct State {
     pub(crate) outage: Outage,
     /// Jobs that fit no pool, and why.
     pub(crate) unmatched: VecDeque<(JobId, String)>,
+    /// Workflow runs that ended, how, and that no dispatch is known to have led
+    /// to; the newest first.
+    pub(crate) ended_runs: VecDeque<(HubId, u64, Box<str>)>,
     /// Pools to look at for another reason than their rows.
     pub(crate) due_pools: BTreeSet<PoolId>,
     /// A minting may be possible that was not.
@@ -215,6 +218,7 @@ impl State {
             matches: BTreeMap::new(),
             outage: Outage::default(),
             unmatched: VecDeque::new(),
+            ended_runs: VecDeque::new(),
             due_pools: BTreeSet::new(),
             mint_due: true,
             meters: BTreeMap::new(),
@@ -279,6 +283,7 @@ impl State {
             arrivals: before.arrivals.clone(),
             busy_ms: before.busy_ms.clone(),
             unmatched: before.unmatched.clone(),
+            ended_runs: before.ended_runs.clone(),
             outage: before.outage.clone(),
             began: before.began.clone(),
             lost: before.lost.clone(),

@@ -6,8 +6,9 @@ mod bench;
 use bench::{Bench, KEY};
 use messages::{AgentMessage, ApplianceId, BootId, HubId, Millis, RunEnd, RunExit, RunnerId};
 use musher_control::{
-    AcceptanceSpec, BootStage, DeliveryResult, Effect, Event, GithubFailure, InventoryError,
-    JobAction, Labels, Lever, Limits, Outcome, PowerReading, Reply, SledView, State,
+    AcceptanceSpec, BootStage, DeliveryResult, DispatchedRun, Effect, Event, GithubFailure, Hook,
+    InventoryError, JobAction, Labels, Lever, Limits, Outcome, PowerReading, Reply, RunReport,
+    SledView, State,
 };
 
 const PAGE: &str = "https://github.example/octo/infra/actions/runs/7/job/70";
@@ -112,7 +113,7 @@ fn ends(bench: &mut Bench, boot: BootId) {
 }
 
 fn runs(bench: &mut Bench, boot: BootId, label: &str, conclusion: &str) {
-    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(())));
+    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(None)));
     report(bench, label, JobAction::Queued, None);
     report(bench, label, JobAction::InProgress, None);
     report(bench, label, JobAction::Completed, Some(conclusion));
@@ -182,7 +183,7 @@ fn anything_but_success_withholds_with_the_page() {
 #[test]
 fn its_verdict_waits_for_the_proof_of_off() {
     let (mut bench, boot, label) = listening();
-    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(())));
+    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(None)));
     // GitHub tells of the start only, then the sled is off.
     report(&mut bench, &label, JobAction::InProgress, None);
     ends(&mut bench, boot);
@@ -194,7 +195,7 @@ fn its_verdict_waits_for_the_proof_of_off() {
     assert_eq!(boots(&bench).len(), 1, "the job that waited is served");
     // And the other way round.
     let (mut bench, _, label) = listening();
-    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(())));
+    bench.settle("dispatch-workflow", Outcome::Dispatched(Ok(None)));
     report(&mut bench, &label, JobAction::InProgress, None);
     report(&mut bench, &label, JobAction::Completed, Some("success"));
     assert!(sled(&bench, "sled-1").acceptance.is_some());
@@ -333,6 +334,72 @@ fn what_comes_back_into_service_proves_itself_again() {
         assert!(owes(&bench), "{back:?}");
         assert_eq!(lever(&mut bench, accept()), Ok(()));
     }
+}
+
+#[test]
+fn a_run_that_ends_without_its_job_withholds_with_its_page() {
+    let run = |id| {
+        let page = Some("https://github.example/octo/infra/actions/runs/7".into());
+        Outcome::Dispatched(Ok(Some(DispatchedRun { id, page })))
+    };
+    let tell = |bench: &mut Bench, run_id, word: Option<&str>| {
+        let report = RunReport {
+            run_id,
+            repository: "octo/infra".into(),
+            conclusion: word.map(Into::into),
+            page: None,
+        };
+        bench.say_hook(Hook::Run(Box::new(report)))
+    };
+    let (mut bench, boot, _) = listening();
+    bench.settle("dispatch-workflow", run(7));
+    for (id, word) in [(7, None), (7, Some("success")), (8, Some("failure"))] {
+        assert_eq!(tell(&mut bench, id, word), DeliveryResult::Ignored);
+    }
+    assert_eq!(
+        tell(&mut bench, 7, Some("failure")),
+        DeliveryResult::Updated
+    );
+    bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
+    bench.now += 13_000;
+    bench.read_all(PowerReading::Off);
+    assert_eq!(bench.stage(boot), BootStage::Ended);
+    let row = sled(&bench, "sled-1");
+    let reason = row.reason.unwrap_or_default();
+    assert_eq!(row.state, "Quarantined");
+    assert!(
+        reason.contains("ended as failure") && reason.contains("runs/7"),
+        "{reason}"
+    );
+
+    // Its end is told before the dispatch is answered.
+    let (mut bench, _, _) = listening();
+    assert_eq!(
+        tell(&mut bench, 7, Some("failure")),
+        DeliveryResult::Ignored
+    );
+    bench.settle("dispatch-workflow", run(8));
+    assert_eq!(bench.effect("delete-runner"), None);
+    let (mut bench, _, _) = listening();
+    assert_eq!(
+        tell(&mut bench, 7, Some("failure")),
+        DeliveryResult::Ignored
+    );
+    bench.settle("dispatch-workflow", run(7));
+    assert!(bench.effect("delete-runner").is_some());
+
+    // Its job came after all: that decides.
+    let (mut bench, boot, label) = listening();
+    bench.settle("dispatch-workflow", run(7));
+    assert_eq!(
+        tell(&mut bench, 7, Some("cancelled")),
+        DeliveryResult::Updated
+    );
+    report(&mut bench, &label, JobAction::InProgress, None);
+    report(&mut bench, &label, JobAction::Completed, Some("success"));
+    bench.settle("delete-runner", Outcome::Deleted(Ok(true)));
+    ends(&mut bench, boot);
+    assert!(sled(&bench, "sled-1").acceptance.is_none());
 }
 
 #[test]

@@ -380,7 +380,7 @@ fn is_wanted(entry: &LogEntry, seen: &Seen, trust_answers: bool) -> bool {
     let Some(key) = intake::delivery_key(&entry.guid) else {
         return false;
     };
-    if !intake::is_of_use(&entry.event) {
+    if !intake::is_of_use(&entry.event, entry.action.as_deref()) {
         return false;
     }
     if trust_answers && entry.is_answered() {

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use control::{Effect, GithubFailure, JobAnswer, Outcome, PowerFailure, Scope};
+use control::{DispatchedRun, Effect, GithubFailure, JobAnswer, Outcome, PowerFailure, Scope};
 use messages::{BootId, EffectId, Generation, HubId, JobId, RunnerId, SignedReceipt, SledId};
 use protocols::rmcp::Firmware;
 use tokio::{
@@ -23,7 +23,7 @@ use crate::{
     console,
     engine::{Clock, Dispatch, Engine, report},
     github::{self, ErrorKind, GithubClient, GithubError},
-    intake::job_report,
+    intake::{self, job_report},
     keys::ReceiptKey,
     power::{Driver, PowerError, PowerErrorKind, PowerReading},
     vault::Vault,
@@ -466,15 +466,20 @@ impl Shared {
             .map_err(|error| github_failure(&error))
     }
 
-    async fn dispatch(&self, hub: HubId, dispatch: github::Dispatch) -> Result<(), GithubFailure> {
+    async fn dispatch(
+        &self,
+        hub: HubId,
+        dispatch: github::Dispatch,
+    ) -> Result<Option<DispatchedRun>, GithubFailure> {
         let client = self.hub(hub)?;
         let run = client
             .dispatch_workflow(dispatch)
             .await
             .map_err(|error| github_failure(&error))?;
-        let run = run.map_or_else(|| "not named".to_owned(), |run| run.html_url);
-        tracing::info!(github = client.name(), run, "acceptance run dispatched");
-        Ok(())
+        Ok(run.map(|run| DispatchedRun {
+            id: run.id,
+            page: intake::page(Some(&run.html_url)),
+        }))
     }
 
     async fn look_up(&self, job: JobId, repository: String) -> Result<JobAnswer, GithubFailure> {

@@ -88,6 +88,8 @@ struct Need {
     mints_in_repositories: bool,
     /// It runs jobs again or has sleds prove themselves.
     writes_actions: bool,
+    /// It has sleds prove themselves.
+    proves: bool,
 }
 
 impl Need {
@@ -101,6 +103,7 @@ impl Need {
             public: pool.public.clone(),
             mints_in_repositories: pool.policy.mint_scope == MintScope::Repository,
             writes_actions: pool.policy.max_reruns > 0 || pool.acceptance.is_some(),
+            proves: pool.acceptance.is_some(),
         })
     }
 
@@ -148,7 +151,7 @@ pub async fn examine(
             Err(error) => report.failure(&error),
         }
     }
-    events(&mut report, &app);
+    events(&mut report, &app, &needs);
     if needs.is_empty() {
         report
             .unknown
@@ -229,20 +232,29 @@ async fn identity(
     None
 }
 
-fn events(report: &mut Report, app: &App) {
-    if app.events.iter().any(|event| event == "workflow_job") {
-        report.well("event: workflow_job is subscribed to");
-    } else {
-        report.finding(
-            "event",
-            "the app is not sent workflow_job: jobs would be found by the sweep alone, late",
-            format!(
-                "tick \"Workflow job\" in the settings of app {} under Permissions & events, \
-                 Subscribe to events",
-                app.slug
-            ),
-        );
+fn events(report: &mut Report, app: &App, needs: &[Need]) {
+    let late = "jobs would be found by the sweep alone, late";
+    event(report, app, "workflow_job", "Workflow job", late);
+    if needs.iter().any(|need| need.proves) {
+        let unseen = "an acceptance run that GitHub cannot begin would be tried again and again";
+        event(report, app, "workflow_run", "Workflow run", unseen);
     }
+}
+
+fn event(report: &mut Report, app: &App, name: &str, box_to_tick: &str, otherwise: &str) {
+    if app.events.iter().any(|event| event == name) {
+        report.well(format!("event: {name} is subscribed to"));
+        return;
+    }
+    report.finding(
+        "event",
+        format!("the app is not sent {name}: {otherwise}"),
+        format!(
+            "tick \"{box_to_tick}\" in the settings of app {} under Permissions & events, \
+             Subscribe to events",
+            app.slug
+        ),
+    );
 }
 
 /// What the App may do beyond what anything that is configured needs.

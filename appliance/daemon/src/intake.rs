@@ -4,21 +4,18 @@
 //! It verifies nothing: whoever calls vouches for the bytes. It decides
 //! nothing: what a delivery means is for `control`.
 
-use control::{DeliveryResult, Event, Hook, JobReport, Labels, Reply, Source};
+use control::{DeliveryResult, Event, Hook, JobReport, Labels, Reply, RunReport, Source};
 use messages::{DeliveryKey, HubId, RunnerId};
 use sha2::{Digest, Sha256};
 
 use crate::{
     engine::{Engine, EngineError},
     installations::Installations,
-    payload::{self, JobAction, JobPayload, Payload, PayloadError},
+    payload::{self, JobAction, JobPayload, Payload, PayloadError, RunAction, RunPayload},
 };
 
 /// Longest delivery id that is looked at, in bytes. A GUID has 36.
 const MAX_DELIVERY_ID: usize = 128;
-
-/// Events that change something here. Others are not fetched from GitHub's log.
-const EVENTS: [&str; 2] = ["workflow_job", "installation"];
 
 /// A delivery whose truth somebody vouches for.
 #[derive(Debug)]
@@ -46,10 +43,15 @@ pub enum NotTaken {
     NotStored,
 }
 
-/// Whether a delivery of this event (`X-GitHub-Event`) can change anything.
+/// Whether a delivery of this event (`X-GitHub-Event`) can change anything; of
+/// its action too, where that is known. Others are not fetched from GitHub's log.
 #[must_use]
-pub fn is_of_use(event: &str) -> bool {
-    EVENTS.contains(&event)
+pub fn is_of_use(event: &str, action: Option<&str>) -> bool {
+    match event {
+        "workflow_job" | "installation" => true,
+        "workflow_run" => action.is_none_or(|action| action == "completed"),
+        _ => false,
+    }
 }
 
 /// Reads a body of this event. What is of another installation says nothing; that
@@ -58,12 +60,21 @@ pub fn is_of_use(event: &str) -> bool {
 /// # Errors
 /// [`PayloadError`], naming the field where there is one.
 pub fn read(event: &str, body: &[u8], ours: &Installations) -> Result<Hook, PayloadError> {
-    Ok(match payload::parse(event, body)? {
-        Payload::WorkflowJob(job) if ours.is_foreign(job.installation_id) => {
-            let installation = job.installation_id;
-            tracing::info!(installation, repository = %job.repository, "a delivery of an installation that no pool uses");
-            Hook::Other
-        }
+    let payload = payload::parse(event, body)?;
+    let (installation, repository) = match &payload {
+        Payload::WorkflowJob(job) => (job.installation_id, job.repository.as_str()),
+        Payload::WorkflowRun(run) => (run.installation_id, run.repository.as_str()),
+        Payload::Installation(_) | Payload::Ping | Payload::Other => (None, ""),
+    };
+    if ours.is_foreign(installation) {
+        tracing::info!(
+            installation,
+            repository,
+            "a delivery of an installation that no pool uses"
+        );
+        return Ok(Hook::Other);
+    }
+    Ok(match payload {
         Payload::Installation(it) => {
             tracing::info!(
                 action = %it.action, account = %it.account, installation = it.installation_id,
@@ -125,10 +136,30 @@ pub fn delivery_key(id: &str) -> Option<DeliveryKey> {
 fn hook(payload: Payload) -> Hook {
     match payload {
         Payload::Ping => Hook::Ping,
+        Payload::WorkflowRun(run) => Hook::Run(Box::new(run_report(&run))),
         // Nothing is decided by them.
-        Payload::WorkflowRun(_) | Payload::Installation(_) | Payload::Other => Hook::Other,
+        Payload::Installation(_) | Payload::Other => Hook::Other,
         Payload::WorkflowJob(job) => Hook::Job(Box::new(job_report(&job))),
     }
+}
+
+fn run_report(run: &RunPayload) -> RunReport {
+    let ended = run.action == RunAction::Completed;
+    RunReport {
+        run_id: run.run_id,
+        repository: run.repository.as_str().into(),
+        conclusion: run
+            .conclusion
+            .filter(|_| ended)
+            .map(|conclusion| conclusion.as_str().into()),
+        page: page(run.html_url.as_deref()),
+    }
+}
+
+/// A page that people may be sent to.
+pub(crate) fn page(url: Option<&str>) -> Option<Box<str>> {
+    url.filter(|url| url.starts_with("https://"))
+        .map(Into::into)
 }
 
 /// GitHub's words in those of the core.
@@ -162,11 +193,7 @@ pub(crate) fn job_report(job: &JobPayload) -> JobReport {
             .zip(job.completed_at_ms)
             .map(|(started, ended)| ended.saturating_sub(started)),
         runner,
-        page: job
-            .html_url
-            .as_deref()
-            .filter(|url| url.starts_with("https://"))
-            .map(Into::into),
+        page: page(job.html_url.as_deref()),
         conclusion: job.conclusion.as_deref().map(Into::into),
     }
 }
@@ -174,6 +201,19 @@ pub(crate) fn job_report(job: &JobPayload) -> JobReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_end_of_a_run_is_of_use() {
+        for (event, action, used) in [
+            ("workflow_job", Some("queued"), true),
+            ("workflow_run", Some("completed"), true),
+            ("workflow_run", Some("requested"), false),
+            ("workflow_run", None, true),
+            ("push", None, false),
+        ] {
+            assert_eq!(is_of_use(event, action), used, "{event} {action:?}");
+        }
+    }
 
     #[test]
     fn delivery_ids_are_told_apart() {

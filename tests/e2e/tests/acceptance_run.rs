@@ -23,6 +23,39 @@ ref = "main"
 inputs = { runner = "{{label}}", sled = "{{sled.name}}" }
 "#;
 
+/// GitHub cannot begin it: its run ends at once, and has no job.
+const BROKEN: &str = r#"
+[[workflow]]
+repo = "octo-org/demo"
+file = "accept.yml"
+labels = ["{{runner}}"]
+inputs = ["runner", "sled"]
+script = "exit 0"
+startup_failure = true
+"#;
+
+#[test]
+fn a_run_that_cannot_begin_withholds_its_sled() {
+    let mut config = rig_config("no-acceptance", vec![Firmware::Bios.into()]).unwrap();
+    config.hub_lines = BROKEN.to_owned();
+    config.pool_lines = ACCEPTANCE.to_owned();
+    let rig = Rig::up(&config).unwrap();
+    let refused = wait_for("the verdict", JOB_LIMIT, || {
+        let sled = rig.sleds()?.into_iter().next();
+        Ok(sled.filter(|sled| sled.state == "Quarantined"))
+    });
+    let reason = refused.unwrap().reason.unwrap_or_default();
+    assert!(
+        reason.contains("acceptance run ended as failure")
+            && reason.contains("/octo-org/demo/actions/runs/"),
+        "{reason}"
+    );
+    assert!(!rig.is_on("sled-01"));
+    assert_eq!(rig.hub_runners().unwrap(), Vec::<serde_json::Value>::new());
+    assert_eq!(rig.verified_receipts().unwrap(), [1]);
+    rig.down().unwrap();
+}
+
 #[test]
 fn a_new_sled_proves_itself_before_it_serves() {
     let sleds = vec![Firmware::Bios.into(), Firmware::Bios.into()];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use musher_demo::{PowerEvent, Rig, RigConfig, wait_for};
 use musher_e2e::{JOB_LIMIT, power_edges, rig_config, wait_for_end, wait_for_stage};
 use musher_lab::{Firmware, SledConfig};
+use serde_json::Value;
 
 /// A disk on which making scratch takes a few seconds, so that the wipe is
 /// long enough to be met.
@@ -60,7 +61,9 @@ fn wait_until(rig: &Rig, job: u64, moment: &Moment) {
     match moment {
         Moment::Answered => wait_for(&what, JOB_LIMIT, || {
             let deliveries = rig.hub_deliveries()?;
-            seen(deliveries.iter().any(|it| it["status_code"] == 200))
+            let of_job = |it: &&Value| it["event"] == "workflow_job";
+            let mut of_jobs = deliveries.iter().filter(of_job);
+            seen(of_jobs.any(|it| it["status_code"] == 200))
         }),
         Moment::Audited(action) => blink_until(&what, || rig.musher_log().contains(action)),
         Moment::Power(event) => blink_until(&what, || {

@@ -336,7 +336,7 @@ impl<D: Demand> World<D> {
                 Outcome::LookedUp(Ok(control::JobAnswer::Report(Box::new(report))))
             }
             Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
-            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(())),
+            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(None)),
             Effect::SignReceipt { .. } => Outcome::Signed(messages::SignatureBytes([7; 64])),
         };
         self.after(self.timing.answer, Happening::Answer(id, outcome));

@@ -221,6 +221,7 @@ app_id = {APP_ID}
 public_key_path = "gh-app.pub.pem"
 webhook_url = "{webhook_url}"
 webhook_secret_path = "webhook-secret"
+events = ["workflow_job", "workflow_run"]
 permissions = {{ actions = "write", administration = "write", metadata = "read", organization_self_hosted_runners = "write" }}
 
 [[app.installation]]

@@ -1,6 +1,6 @@
 //! Rows as releases up to 0.1 wrote them. Never edited; only ever read.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use messages::{
     AgentKey, ApplianceId, Assurance, BootId, Digest, Generation, HubId, Inventory, JobId, Mac,
@@ -189,6 +189,40 @@ impl From<Boot> for super::Boot {
             repository: None,
             circuit: None,
             accepts: false,
+        }
+    }
+}
+
+/// What a sled owes, without the run that its dispatch led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Acceptance {
+    pub(crate) pool: PoolId,
+    pub(crate) since: Millis,
+    pub(crate) nonce: [u8; 16],
+    pub(crate) tries: u32,
+    pub(crate) not_before: Millis,
+    pub(crate) problem: Option<String>,
+    pub(crate) boot: Option<BootId>,
+    pub(crate) job: Option<JobId>,
+    pub(crate) page: Option<Box<str>>,
+    pub(crate) judged: Option<bool>,
+}
+
+impl From<Acceptance> for crate::Acceptance {
+    fn from(row: Acceptance) -> Self {
+        Self {
+            pool: row.pool,
+            since: row.since,
+            nonce: row.nonce,
+            tries: row.tries,
+            not_before: row.not_before,
+            problem: row.problem,
+            boot: row.boot,
+            job: row.job,
+            page: row.page,
+            judged: row.judged,
+            run: None,
+            ended: None,
         }
     }
 }

@@ -138,14 +138,19 @@ impl Bench {
         runner: Option<RunnerId>,
         change: impl FnOnce(&mut JobReport),
     ) -> DeliveryResult {
-        self.deliveries += 1;
         let mut report = Self::report(number, action, runner);
         change(&mut report);
+        self.say_hook(Hook::Job(Box::new(report)))
+    }
+
+    /// A delivery of any kind.
+    pub(crate) fn say_hook(&mut self, hook: Hook) -> DeliveryResult {
+        self.deliveries += 1;
         let reply = self.step(Event::Delivery {
             key: DeliveryKey(self.deliveries),
             hub: HubId(1),
             source: musher_control::Source::Tunnel,
-            hook: Hook::Job(Box::new(report)),
+            hook,
         });
         match reply {
             Reply::Delivery(result) => result,

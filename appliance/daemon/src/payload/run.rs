@@ -50,6 +50,18 @@ impl RunConclusion {
             _ => Self::Failure,
         }
     }
+
+    /// One word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+            Self::ActionRequired => "action_required",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 /// A `workflow_run` delivery.

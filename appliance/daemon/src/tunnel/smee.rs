@@ -151,7 +151,7 @@ impl Smee {
         let (Some(id), Some(event), Some(body)) = (wire.id, wire.event, wire.body) else {
             return;
         };
-        if !intake::is_of_use(&event) {
+        if !intake::is_of_use(&event, None) {
             return;
         }
         let Some(key) = intake::delivery_key(&id) else {

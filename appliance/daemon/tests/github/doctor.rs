@@ -88,6 +88,8 @@ async fn examine(stage: &Stage, scope: &str) -> (Option<i32>, Value) {
     (output.status.code(), reports[0].clone())
 }
 
+const WRITING: &str =
+    r#"{ actions = "write", metadata = "read", organization_self_hosted_runners = "write" }"#;
 const AT_ORG: &str = r#"{ org = "octo-org" }"#;
 const AT_REPO: &str = r#"{ repo = "octo-org/demo" }"#;
 
@@ -265,7 +267,7 @@ async fn a_permission_that_was_not_accepted_or_is_not_needed() {
     );
 
     let much = Set {
-        permissions: r#"{ actions = "write", metadata = "read", organization_self_hosted_runners = "write" }"#,
+        permissions: WRITING,
         ..healthy().await
     };
     let stage = Stage::with(much).await;
@@ -292,6 +294,29 @@ async fn an_event_that_is_not_subscribed_to() {
         "is not sent workflow_job",
         "tick \"Workflow job\"",
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_acceptance_runs_need() {
+    const ASKING: &str = r#"{ org = "octo-org" }
+        acceptance = { repository = "octo-org/demo", workflow = "accept.yml", ref = "main", inputs = { runner = "{{label}}" } }"#;
+    let set = |events| async move {
+        Set {
+            events,
+            permissions: WRITING,
+            ..healthy().await
+        }
+    };
+    let stage = Stage::with(set(r#"["workflow_job"]"#).await).await;
+    one(
+        &examine(&stage, ASKING).await,
+        "event",
+        "is not sent workflow_run",
+        "tick \"Workflow run\"",
+    );
+    let stage = Stage::with(set(r#"["workflow_job", "workflow_run"]"#).await).await;
+    let (code, report) = examine(&stage, ASKING).await;
+    assert_eq!(code, Some(0), "{report:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

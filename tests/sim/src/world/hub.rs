@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use control::{
-    Effect, Event, GithubFailure, JobAction, JobAnswer, JobReport, ListedRunner, Outcome, Scope,
+    DispatchedRun, Effect, Event, GithubFailure, Hook, JobAction, JobAnswer, JobReport,
+    ListedRunner, Outcome, RunReport, Scope, Source,
 };
-use messages::{EffectId, SignatureBytes};
+use messages::{DeliveryKey, EffectId, SignatureBytes};
 
 use super::{Happening, MINUTE, SECOND, Step, World, jobs::JOB_LIFE};
 use crate::{checks::broken, defect::Defect, faults::Fault, github::HUB, traffic::REPOSITORIES};
@@ -200,17 +201,50 @@ impl World {
                     ));
                 }
                 let run = self.github.next_run();
+                let named = DispatchedRun {
+                    id: run,
+                    page: None,
+                };
+                // Drawn from the nonce, so that worlds go on as they did before.
+                let dice = label
+                    .bytes()
+                    .rev()
+                    .take(2)
+                    .fold(0, |sum, byte| sum * 7 + u64::from(byte));
+                if dice % 8 == 0 {
+                    self.run_cannot_begin(run, asked, dice * SECOND / 32);
+                    return Ok(Outcome::Dispatched(Ok(Some(named))));
+                }
                 let length = self.random.between(5 * SECOND, 2 * MINUTE);
                 let number = self.github.create(self.now, run, asked, &[label], length);
                 self.announce(number);
                 self.at(JOB_LIFE, Happening::JobExpires { number });
-                Outcome::Dispatched(Ok(()))
+                Outcome::Dispatched(Ok(Some(named)))
             }
             Effect::PowerOn { .. }
             | Effect::PowerOff { .. }
             | Effect::PowerOnByHand { .. }
             | Effect::SignReceipt { .. } => Outcome::Stale,
         })
+    }
+}
+
+impl World {
+    /// A workflow that GitHub cannot even begin has no job, and its run is over.
+    fn run_cannot_begin(&mut self, run_id: u64, repository: &str, wait: u64) {
+        let report = RunReport {
+            run_id,
+            repository: repository.into(),
+            conclusion: Some("failure".into()),
+            page: None,
+        };
+        let event = Event::Delivery {
+            key: DeliveryKey(u128::from(run_id) << 64),
+            hub: HUB,
+            source: Source::Tunnel,
+            hook: Hook::Run(Box::new(report)),
+        };
+        self.at(wait, Happening::Repeat { event });
     }
 }
 

@@ -400,7 +400,7 @@ impl Dispatch for Drivers {
             }
             Effect::DeleteRunner { .. } => Outcome::Deleted(Ok(true)),
             Effect::RerunJob { .. } => Outcome::Rerun(Ok(())),
-            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(())),
+            Effect::DispatchWorkflow { .. } => Outcome::Dispatched(Ok(None)),
             Effect::LookUpJob { .. } => Outcome::LookedUp(Ok(control::JobAnswer::Gone)),
             Effect::SignReceipt { digest, .. } => {
                 let signed = messages::SignedReceipt::signed_hash(digest);

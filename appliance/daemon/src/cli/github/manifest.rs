@@ -208,6 +208,11 @@ fn web(api_url: &str) -> anyhow::Result<String> {
 fn manifest(wish: &Wish, redirect_url: &str) -> Value {
     let public = wish.public_url.trim_end_matches('/');
     let actions = if wish.reruns { "write" } else { "read" };
+    // How a run ended that never came to its job, where runs are dispatched.
+    let events: &[&str] = match wish.reruns {
+        true => &["workflow_job", "workflow_run"],
+        false => &["workflow_job"],
+    };
     let mut permissions = json!({ "metadata": "read", "actions": actions });
     let scope = match wish.repositories {
         true => "administration",
@@ -221,7 +226,7 @@ fn manifest(wish: &Wish, redirect_url: &str) -> Value {
         "redirect_url": redirect_url,
         "public": false,
         "default_permissions": permissions,
-        "default_events": ["workflow_job"],
+        "default_events": events,
     })
 }
 
