@@ -60,7 +60,7 @@ pub use workflows::{Dispatch, DispatchedRun, RunStatus, WorkflowRun};
 use api::Api;
 use auth::Auth;
 use budget::Urgency;
-use http::{Http, Pause};
+use http::{Http, Waits};
 use jwt::AppKey;
 use pool::Pool;
 
@@ -124,11 +124,11 @@ impl GithubClient {
     /// [`GithubError::Config`] naming the key at fault, or
     /// [`GithubError::Thread`].
     pub fn start(config: GithubConfig) -> Result<Self, GithubError> {
-        Self::start_with(config, Arc::new(system_clock), Arc::new(std::thread::sleep))
+        Self::start_with(config, Arc::new(system_clock), Waits::default())
     }
 
-    fn start_with(config: GithubConfig, clock: Clock, pause: Pause) -> Result<Self, GithubError> {
-        let auth = Self::auth(&config, clock, pause)?;
+    fn start_with(config: GithubConfig, clock: Clock, waits: Waits) -> Result<Self, GithubError> {
+        let auth = Self::auth(&config, clock, waits)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 web_url: config.web_url.or_else(|| web_url(&config.api_url)),
@@ -146,17 +146,16 @@ impl GithubClient {
     /// # Errors
     /// [`GithubError::Config`] naming the key at fault.
     pub fn check(config: &GithubConfig) -> Result<(), GithubError> {
-        let pause: Pause = Arc::new(std::thread::sleep);
-        Self::auth(config, Arc::new(system_clock), pause).map(|_| ())
+        Self::auth(config, Arc::new(system_clock), Waits::default()).map(|_| ())
     }
 
-    fn auth(config: &GithubConfig, clock: Clock, pause: Pause) -> Result<Auth, GithubError> {
+    fn auth(config: &GithubConfig, clock: Clock, waits: Waits) -> Result<Auth, GithubError> {
         let refuse = |key, reason| GithubError::Config {
             app: config.name.clone(),
             key,
             reason,
         };
-        let http = Http::new(&config.api_url, config.ca_file.as_deref(), pause)
+        let http = Http::new(&config.api_url, config.ca_file.as_deref(), waits)
             .map_err(|(key, reason)| refuse(key, reason))?;
         let key = AppKey::from_pem(config.app_id, &config.private_key_pem)
             .map_err(|reason| refuse("private_key_path", reason))?;

@@ -140,6 +140,16 @@ repositories = ["app"]
             .map(drop)
     }
 
+    /// Lets deliveries come late from now on: all (`late`), or every second one
+    /// (`reordered`).
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn deliveries_wait(&self, mode: &str, delay_ms: u32) -> Result<()> {
+        let mode = json!({ "mode": mode, "delay_ms": delay_ms });
+        self.post("deliveries/mode", &mode).map(drop)
+    }
+
     /// The delivery log with payloads, newest first.
     ///
     /// # Errors

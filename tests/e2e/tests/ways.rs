@@ -160,6 +160,45 @@ fn what_no_log_holds_is_swept() {
     assert!(said.contains("sweep of main: 3 taken"), "{said}");
 }
 
+#[test]
+fn what_is_overtaken_does_not_go_back() {
+    let mut musher = Standalone::new().unwrap();
+    let webhook = format!("http://{}/api/webhook", musher.webhook());
+    let hub = Hub::start(&musher, &webhook, free_port().unwrap()).unwrap();
+    let lines = "[tunnel]\nkind = \"direct\"\nsweep_s = 0\npoll_s = 3600";
+    musher.configure(hub.api(), lines).unwrap();
+    musher.start().unwrap();
+    hub.deliveries_wait("late", 500).unwrap();
+    let late = hub.queue_job("late").unwrap();
+    wait_for_job(&musher, late);
+
+    let sorts = |name: &str, end: &dyn Fn(u64), state: &str| {
+        hub.deliveries_wait("reordered", 1_500).unwrap();
+        let job = hub.queue_job(name).unwrap();
+        end(job);
+        let before = taken(&musher).len();
+        wait_for("both deliveries", LIMIT, || {
+            Ok((taken(&musher).len() == before + 2).then_some(()))
+        })
+        .unwrap();
+        let told: Vec<_> = taken(&musher).split_off(before);
+        let results: Vec<&str> = told.iter().map(|(.., result)| result.as_str()).collect();
+        assert_eq!(results, ["updated", "updated"], "{told:?}");
+        // What was answered first is in the log first.
+        let log = hub.deliveries().unwrap();
+        let first = log.iter().find(|entry| entry["guid"] == told[0].0.as_str());
+        assert_ne!(first.expect("it is in the log")["action"], "queued");
+        let done = musher
+            .run(&["jobs", "--json", "--config", "musher.toml"])
+            .unwrap();
+        let jobs: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        let stands = jobs.iter().find(|it| it["id"] == job);
+        assert_eq!(stands.map(|it| &it["state"]), Some(&Value::from(state)));
+    };
+    sorts("taken", &|job| hub.steal_job(job).unwrap(), "running");
+    sorts("over", &|job| hub.cancel_job(job).unwrap(), "cancelled");
+}
+
 /// Nobody waits for the next sweep when the App was installed somewhere.
 #[test]
 fn a_changed_installation_is_looked_at_at_once() {

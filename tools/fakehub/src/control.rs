@@ -254,11 +254,10 @@ fn requests(hub: &Hub) -> Answer {
 }
 
 fn mode(hub: &Hub, request: &Request) -> Result<Answer, Answer> {
-    let body = request.object()?;
-    let mode = body.get("mode").cloned().unwrap_or_default();
-    let mode: DeliveryMode = serde_json::from_value(mode)
-        .map_err(|_| wrong("mode must be deliver, duplicate, unreachable or lost"))?;
-    hub.state().delivery_mode = mode;
+    let mode: DeliveryMode = serde_json::from_slice(&request.body).map_err(|_| {
+        wrong("mode must be deliver, duplicate, unreachable, lost, or late or reordered with delay_ms")
+    })?;
+    hub.state().deliver_as(mode);
     Ok(Answer::empty(204))
 }
 

@@ -198,7 +198,7 @@ impl Hub {
     /// event, as GitHub may; the sweep of a good client finds the job anyway.
     pub fn send(&self, state: &mut State, outgoing: Outgoing) {
         let copies = match state.delivery_mode {
-            DeliveryMode::Deliver => 1,
+            DeliveryMode::Deliver | DeliveryMode::Late { .. } | DeliveryMode::Reordered { .. } => 1,
             DeliveryMode::Duplicate => 2,
             DeliveryMode::Lost => 0,
             DeliveryMode::Unreachable => {
@@ -208,6 +208,7 @@ impl Hub {
                 return;
             }
         };
+        let outgoing = outgoing.after(state.delivery_wait_ms());
         for _ in 0..copies {
             if self.outgoing.try_send(outgoing.clone()).is_err() {
                 eprintln!(

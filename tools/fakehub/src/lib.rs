@@ -78,7 +78,7 @@
 //! | `POST /_fakehub/ping` | sends `ping` to every App; 202 `{sent}` |
 //! | `GET /_fakehub/requests` | how often each of GitHub's routes was asked |
 //! | `GET /_fakehub/deliveries` | whole log, newest first |
-//! | `POST /_fakehub/deliveries/mode` `{mode}` | `deliver`, `duplicate`, `unreachable` (logged, not sent), `lost` (not even logged) |
+//! | `POST /_fakehub/deliveries/mode` `{mode, delay_ms?}` | `deliver`, `duplicate`, `unreachable` (logged, not sent), `lost` (not even logged), `late` and `reordered` (every second one late) by `delay_ms` |
 //! | `POST /_fakehub/clock` `{advance_s}` | moves the clock forward, so that things expire |
 //!
 //! # App manifests

@@ -293,6 +293,8 @@ pub struct State {
     pub deliveries: VecDeque<Delivery>,
     /// What happens to the next deliveries.
     pub delivery_mode: DeliveryMode,
+    /// The next delivery overtakes the one before it.
+    overtakes: bool,
     /// Requests per installation in the running hour: hour and count.
     pub requests: HashMap<u64, (i64, u64)>,
     next_id: u64,
@@ -313,6 +315,7 @@ impl Default for State {
             manifests: HashMap::new(),
             deliveries: VecDeque::new(),
             delivery_mode: DeliveryMode::Deliver,
+            overtakes: false,
             requests: HashMap::new(),
             // GitHub's ids have passed 32 bits long ago; ours do as well, so
             // that a client with narrower ones shows.

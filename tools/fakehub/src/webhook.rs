@@ -44,6 +44,8 @@ pub struct Outgoing {
     redelivery: bool,
     headers: BTreeMap<String, String>,
     body: String,
+    /// Before it is sent.
+    wait: Duration,
 }
 
 impl fmt::Debug for Outgoing {
@@ -120,7 +122,15 @@ impl Outgoing {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
             body,
+            wait: Duration::ZERO,
         })
+    }
+
+    /// The same, sent so much later.
+    #[must_use]
+    pub fn after(mut self, wait_ms: u32) -> Self {
+        self.wait = Duration::from_millis(wait_ms.into());
+        self
     }
 
     /// The same delivery once more: GUID, headers and bytes are the old ones.
@@ -137,6 +147,7 @@ impl Outgoing {
             redelivery: true,
             headers: old.request_headers.clone(),
             body: old.body.clone(),
+            wait: Duration::ZERO,
         }
     }
 
@@ -180,11 +191,21 @@ pub async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<Outgoing>) {
     let mut tasks = JoinSet::new();
     while let Some(outgoing) = queue.recv().await {
         while tasks.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            break;
+        if tasks.len() >= QUEUE {
+            tasks.join_next().await;
+        }
+        // Those that wait hold no place, and those that do not keep their order.
+        let early = match outgoing.wait.is_zero() {
+            true => Arc::clone(&places).acquire_owned().await.ok(),
+            false => None,
         };
-        let hub = Arc::clone(&hub);
+        let (hub, places) = (Arc::clone(&hub), Arc::clone(&places));
         tasks.spawn(async move {
+            tokio::time::sleep(outgoing.wait).await;
+            let place = match early {
+                Some(place) => Some(place),
+                None => places.acquire_owned().await.ok(),
+            };
             let started = tokio::time::Instant::now();
             let attempt = tokio::time::timeout(DEADLINE, post(&outgoing)).await;
             let mut outcome = attempt.unwrap_or_else(|_| no_answer("timed out"));

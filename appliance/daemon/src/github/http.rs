@@ -39,8 +39,29 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis
 /// No call is sent again later than this after the first time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How to wait, so that tests need not.
-pub(super) type Pause = Arc<dyn Fn(Duration) + Send + Sync>;
+/// How to wait, and for how long at most.
+#[derive(Clone)]
+pub(super) struct Waits {
+    /// Waits between two tries.
+    pub(super) pause: Arc<dyn Fn(Duration) + Send + Sync>,
+    /// [`CONNECT`].
+    pub(super) connect: Duration,
+    /// [`READ`], of a write too.
+    pub(super) read: Duration,
+    /// [`CALL`].
+    pub(super) call: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            pause: Arc::new(std::thread::sleep),
+            connect: CONNECT,
+            read: READ,
+            call: CALL,
+        }
+    }
+}
 
 // At level trace ureq logs the bytes of requests and answers, tokens and JIT
 // configurations among them (ureq's documentation, "Log levels"). The `log`
@@ -127,7 +148,7 @@ pub(super) struct Http {
     agent: Agent,
     base: String,
     host: String,
-    pause: Pause,
+    waits: Waits,
     archives: Archives,
 }
 
@@ -139,7 +160,7 @@ impl Http {
     pub(super) fn new(
         api_url: &str,
         ca_file: Option<&Path>,
-        pause: Pause,
+        waits: Waits,
     ) -> Result<Self, (&'static str, String)> {
         let base = Base::parse(api_url).map_err(|reason| ("api_url", reason))?;
         let mut tls = TlsConfig::builder()
@@ -168,21 +189,21 @@ impl Http {
                 .accept("application/vnd.github+json")
                 .max_response_header_size(HEADER_BYTES)
                 .max_idle_age(IDLE)
-                .timeout_resolve(Some(CONNECT))
-                .timeout_connect(Some(CONNECT))
-                .timeout_per_read(Some(READ))
-                .timeout_per_write(Some(READ))
+                .timeout_resolve(Some(waits.connect))
+                .timeout_connect(Some(waits.connect))
+                .timeout_per_read(Some(waits.read))
+                .timeout_per_write(Some(waits.read))
                 .timeout_global(Some(deadline))
                 .tls_config(tls.clone())
                 .build()
                 .new_agent()
         };
         Ok(Self {
-            agent: agent(CALL),
+            agent: agent(waits.call),
             archives: Archives::new(agent(ARCHIVE), !base.https),
             base: base.url,
             host: base.host,
-            pause,
+            waits,
         })
     }
 
@@ -210,7 +231,7 @@ impl Http {
             if !again || !call.idempotent || begun.elapsed() > PATIENCE {
                 return result;
             }
-            (self.pause)(jittered(pause));
+            (self.waits.pause)(jittered(pause));
         }
         self.send_once(call, bearer, etag)
     }

@@ -5,13 +5,12 @@
 //! Source: GitHub Docs, "Registering a GitHub App from a manifest".
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::api::parse;
 use super::error::GithubError;
-use super::http::{Call, Http};
+use super::http::{Call, Http, Waits};
 use super::secret::Secret;
 use super::status::{Asked, refuse};
 use super::system_clock;
@@ -59,14 +58,13 @@ pub fn convert_manifest(
             reason: "what the browser brought is no code of github's".to_owned(),
         });
     }
-    let http =
-        Http::new(api_url, ca_file, Arc::new(std::thread::sleep)).map_err(|(key, reason)| {
-            GithubError::Config {
-                app: "to be made".to_owned(),
-                key,
-                reason,
-            }
-        })?;
+    let http = Http::new(api_url, ca_file, Waits::default()).map_err(|(key, reason)| {
+        GithubError::Config {
+            app: "to be made".to_owned(),
+            key,
+            reason,
+        }
+    })?;
     let path = format!("/app-manifests/{code}/conversions");
     let call = Call::once(&path, None);
     let answer = http.send(&call, None, None)?;

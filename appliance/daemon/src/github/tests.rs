@@ -2,6 +2,7 @@
 //! a clock that the tests set.
 
 mod auth;
+mod deadlines;
 mod deliveries;
 mod jwt;
 mod limits;
@@ -13,6 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::http::Waits;
 use super::{Clock, GithubClient, GithubConfig, Secret};
 use server::Server;
 
@@ -76,7 +78,11 @@ fn client(server: &Server, clock: &FakeClock) -> GithubClient {
 
 /// A client that does not wait between two tries.
 fn start(config: GithubConfig, clock: &FakeClock) -> GithubClient {
-    GithubClient::start_with(config, clock.clock(), Arc::new(|_| {})).expect("client starts")
+    let waits = Waits {
+        pause: Arc::new(|_| {}),
+        ..Waits::default()
+    };
+    GithubClient::start_with(config, clock.clock(), waits).expect("client starts")
 }
 
 /// RFC 3339 text of a time in Unix milliseconds.

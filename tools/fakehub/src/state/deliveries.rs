@@ -11,13 +11,24 @@ const KEPT_MS: i64 = 3 * 24 * 3_600_000;
 
 /// What happens to deliveries from now on; set by tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "mode", rename_all = "snake_case")]
 pub enum DeliveryMode {
     /// Sent once.
     #[default]
     Deliver,
     /// Sent twice with the same GUID.
     Duplicate,
+    /// Sent once, late.
+    Late {
+        /// How late.
+        delay_ms: u32,
+    },
+    /// Sent once, and every second one late, from the first on: what comes after
+    /// overtakes it.
+    Reordered {
+        /// How late.
+        delay_ms: u32,
+    },
     /// Not sent; the log shows a failed connection.
     Unreachable,
     /// Not sent and not in the log, as when GitHub loses an event.
@@ -71,6 +82,27 @@ pub struct Delivery {
 }
 
 impl State {
+    /// Changes what happens to deliveries from now on.
+    pub fn deliver_as(&mut self, mode: DeliveryMode) {
+        self.delivery_mode = mode;
+        self.overtakes = false;
+    }
+
+    /// How long the next delivery waits before it is sent, in milliseconds.
+    pub fn delivery_wait_ms(&mut self) -> u32 {
+        match self.delivery_mode {
+            DeliveryMode::Late { delay_ms } => delay_ms,
+            DeliveryMode::Reordered { delay_ms } => {
+                self.overtakes = !self.overtakes;
+                if self.overtakes { delay_ms } else { 0 }
+            }
+            DeliveryMode::Deliver
+            | DeliveryMode::Duplicate
+            | DeliveryMode::Unreachable
+            | DeliveryMode::Lost => 0,
+        }
+    }
+
     /// Notes an attempt and forgets old ones, so that at most `most` stay.
     pub fn log_delivery(&mut self, mut delivery: Delivery, most: usize, now_ms: i64) -> u64 {
         delivery.id = self.fresh_id();
