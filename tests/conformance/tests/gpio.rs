@@ -183,6 +183,9 @@ fn a_sled_behind_a_relay_runs_a_job() {
     assert_eq!(count("exited"), 1, "{power}");
     assert_eq!(count("set power 1"), 1, "{power}");
     assert_eq!(count("set power 0"), 1, "{power}");
+    // It turned itself off; its relay was opened after that.
+    let line = |word: &str| power.lines().position(|line| line.contains(word));
+    assert!(line("exited") < line("set power 0"), "{power}");
 
     let receipts = end.said("receipts");
     assert_eq!(receipts["ok"], true, "{receipts}");

@@ -133,13 +133,8 @@ impl Place<'_> {
             }
             Some(_) => {}
             None => self.warn(format!(
-                "power.sense is missing: a {} alone proves nothing, so this sled's power is never known and it gets no job; wire {} to a sense line",
-                line.usage.name(),
-                match line.usage {
-                    // A machine that turned itself off leaves its relay closed.
-                    Usage::Relay { .. } => "the supply behind the relay",
-                    _ => "its power LED or a supply rail",
-                }
+                "power.sense is missing: a {} alone proves nothing, so this sled's power is never known and it gets no job; wire its power LED or a supply rail to a sense line",
+                line.usage.name()
             )),
         }
         Ok(DriverConfig::Held {

@@ -2,7 +2,10 @@
 //!
 //! It drives its pin only when told to, and then only when the level is not
 //! known to be right. It never pulses and never touches the pin when made or
-//! dropped. Linux guarantees a line's level only while its file descriptor is
+//! dropped. A closed relay is never off: a machine that turned itself off starts
+//! again when it likes, and only an open relay can give it its next edge.
+//!
+//! Linux guarantees a line's level only while its file descriptor is
 //! open (GPIO v2 uAPI), so whoever owns the pin must outlive restarts.
 
 use core::fmt;
@@ -37,17 +40,21 @@ pub struct Relay<P, S = NoSense> {
     active: Active,
     sense: S,
     commanded: Option<Power>,
+    /// Whether it is closed, or a failed command may have closed it.
+    closed: bool,
 }
 
 impl<P: OutputPin, S: SenseLine> Relay<P, S> {
-    /// A relay that closes at level `active` and whose level is not known; the
-    /// first command drives the pin in any case. Moves nothing now.
+    /// A relay that closes at level `active` and that nobody has driven yet, so
+    /// it is open; the first command drives the pin in any case. Moves nothing
+    /// now.
     pub fn new(pin: P, active: Active, sense: S) -> Self {
         Self {
             pin,
             active,
             sense,
             commanded: None,
+            closed: false,
         }
     }
 
@@ -67,6 +74,7 @@ impl<P: OutputPin, S: SenseLine> Relay<P, S> {
             active,
             sense,
             commanded,
+            closed: on,
         })
     }
 }
@@ -83,10 +91,12 @@ impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
         // Unknown until the pin has said yes: an error may come after the
         // level has changed.
         self.commanded = None;
+        self.closed |= power == Power::On;
         self.pin
             .set_state(self.active.level(power))
             .map_err(RelayError::Drive)?;
         self.commanded = Some(power);
+        self.closed = power == Power::On;
         Ok(Switched::Commanded)
     }
 
@@ -95,7 +105,11 @@ impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
     }
 
     fn sense(&mut self) -> Result<Sensed, Self::Error> {
-        self.sense.sense().map_err(RelayError::Sense)
+        let sensed = self.sense.sense().map_err(RelayError::Sense)?;
+        Ok(match sensed {
+            Sensed::Off if self.closed => Sensed::Unknown,
+            Sensed::On | Sensed::Off | Sensed::Unknown => sensed,
+        })
     }
 }
 
@@ -153,20 +167,70 @@ mod tests {
     }
 
     #[test]
-    fn a_sense_pin_tells_the_truth() {
-        let check = |active, level, expect| {
+    fn off_is_sensed_behind_an_open_relay_only() {
+        use Power::{Off, On};
+        let check = |active, commanded: Option<Power>, level, expect| {
             let mut sense = Mock::new(&[Transaction::get(level)]);
-            let mut pin = Mock::new(&[Transaction::set(State::High)]);
+            let edges = commanded.map(|power| match power {
+                On => Transaction::set(State::High),
+                Off => Transaction::set(State::Low),
+            });
+            let mut pin = Mock::new(edges.as_slice());
             let line = SensePin::new(sense.clone(), active);
             let mut relay = Relay::new(pin.clone(), Active::High, line);
-            relay.set_power(Power::On).unwrap();
-            assert_eq!(relay.sense(), Ok(expect), "whatever was commanded");
+            if let Some(power) = commanded {
+                relay.set_power(power).unwrap();
+            }
+            assert_eq!(relay.sense(), Ok(expect), "{active:?} {commanded:?}");
             sense.done();
             pin.done();
         };
-        check(Active::High, State::High, Sensed::On);
-        check(Active::High, State::Low, Sensed::Off);
-        check(Active::Low, State::Low, Sensed::On);
+        for commanded in [None, Some(On), Some(Off)] {
+            check(Active::High, commanded, State::High, Sensed::On);
+            check(Active::Low, commanded, State::Low, Sensed::On);
+        }
+        for commanded in [None, Some(Off)] {
+            check(Active::High, commanded, State::Low, Sensed::Off);
+            check(Active::Low, commanded, State::High, Sensed::Off);
+        }
+        check(Active::High, Some(On), State::Low, Sensed::Unknown);
+        check(Active::Low, Some(On), State::High, Sensed::Unknown);
+    }
+
+    /// The machine turns itself off, as its power LED shows; the relay is still
+    /// closed. It is off once the relay is open, and its next start is an edge.
+    #[test]
+    fn a_machine_that_turned_itself_off_starts_again() {
+        use Sensed::{Off, On, Unknown};
+        use State::{High, Low};
+        let mut sense = Mock::new(&[Low, High, Low, Low, High].map(Transaction::get));
+        let mut pin = Mock::new(&[High, Low, High].map(Transaction::set));
+        let line = SensePin::new(sense.clone(), Active::High);
+        let mut relay = Relay::new(pin.clone(), Active::High, line);
+        assert_eq!(relay.sense(), Ok(Off));
+        assert_eq!(relay.set_power(Power::On), Ok(Switched::Commanded));
+        assert_eq!([relay.sense(), relay.sense()], [Ok(On), Ok(Unknown)]);
+        assert_eq!(relay.set_power(Power::Off), Ok(Switched::Commanded));
+        assert_eq!(relay.sense(), Ok(Off));
+        assert_eq!(relay.set_power(Power::On), Ok(Switched::Commanded));
+        assert_eq!(relay.sense(), Ok(On));
+        sense.done();
+        pin.done();
+    }
+
+    #[test]
+    fn an_adopted_closed_relay_is_not_off() {
+        let check = |level, expect| {
+            let mut sense = Mock::new(&[Transaction::get(State::Low)]);
+            let mut pin = Mock::new(&[Transaction::get_state(level)]);
+            let line = SensePin::new(sense.clone(), Active::High);
+            let mut relay = Relay::adopt(pin.clone(), Active::High, line).unwrap();
+            assert_eq!(relay.sense(), Ok(expect));
+            sense.done();
+            pin.done();
+        };
+        check(State::High, Sensed::Unknown);
+        check(State::Low, Sensed::Off);
     }
 
     #[test]
@@ -184,6 +248,24 @@ mod tests {
         assert_eq!(failed.kind(), ErrorKind::Drive);
         assert_eq!(relay.commanded(), None);
         relay.set_power(Power::On).unwrap();
+        pin.done();
+    }
+
+    #[test]
+    fn what_a_failed_command_may_have_closed_is_not_off() {
+        let error = MockError::Io(std::io::ErrorKind::Other);
+        let mut sense = Mock::new(&[State::Low, State::Low].map(Transaction::get));
+        let mut pin = Mock::new(&[
+            Transaction::set(State::High).with_error(error),
+            Transaction::set(State::Low),
+        ]);
+        let line = SensePin::new(sense.clone(), Active::High);
+        let mut relay = Relay::new(pin.clone(), Active::High, line);
+        relay.set_power(Power::On).unwrap_err();
+        assert_eq!(relay.sense(), Ok(Sensed::Unknown));
+        relay.set_power(Power::Off).unwrap();
+        assert_eq!(relay.sense(), Ok(Sensed::Off));
+        sense.done();
         pin.done();
     }
 }

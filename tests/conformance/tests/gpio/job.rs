@@ -1,7 +1,7 @@
 //! An appliance in a guest with `gpio-sim` lines, and a sled of the lab that
 //! stands behind them: what the guest's relay line does, the supply of
-//! the sled's machine follows, and the guest's sense line shows the supply. A
-//! machine that turns itself off keeps its supply until the relay opens.
+//! the sled's machine follows, and the guest's sense line shows the machine, as
+//! its power LED does: dark when it turned itself off behind a closed relay.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -120,7 +120,7 @@ fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path) -> u64 {
         }
     };
     wire.set_read_timeout(Some(LOOK)).unwrap();
-    let (mut job, mut heard) = (None, String::new());
+    let (mut job, mut heard, mut lit) = (None, String::new(), false);
     loop {
         let said = look_after(guest);
         if said.contains(END) {
@@ -139,11 +139,21 @@ fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path) -> u64 {
         while let Some((line, rest)) = heard.split_once('\n') {
             if let Some(level) = line.trim().strip_prefix("level ") {
                 chassis(lab, sled, level);
-                writeln!(wire, "rail {level}").unwrap();
             }
             heard = rest.to_owned();
         }
+        if is_lit(sled) != lit {
+            lit = !lit;
+            writeln!(wire, "rail {}", u8::from(lit)).unwrap();
+        }
     }
+}
+
+/// Whether the machine runs, by what the lab wrote down of it.
+fn is_lit(sled: &LabSled) -> bool {
+    let log = fs::read_to_string(&sled.power_log_path).unwrap_or_default();
+    let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
+    count("started") > count("exited")
 }
 
 /// What the relay does to the machine's supply.

@@ -19,7 +19,12 @@ impl Program {
         let home = folder.path().display();
         let text = format!("#!/bin/sh\nhome={home}\necho \"$*\" >> $home/log\n{body}\n");
         let program = Self(folder);
-        fs::write(program.path(), text).unwrap();
+        // A process that another test forks meanwhile holds what this one has
+        // open, and what is open for writing cannot be run (execve(2), ETXTBSY).
+        fs::write(program.file("text"), text).unwrap();
+        let copy = [program.file("text"), program.path()];
+        let copied = std::process::Command::new("cp").args(copy).status();
+        assert!(copied.unwrap().success());
         program.mode(0o755);
         program
     }

@@ -83,6 +83,22 @@ const fn word(power: Power) -> &'static str {
     }
 }
 
+impl From<RelayError<Self, Self>> for HeldError {
+    fn from(error: RelayError<Self, Self>) -> Self {
+        match error {
+            RelayError::Drive(error) | RelayError::Sense(error) => error,
+        }
+    }
+}
+
+impl From<ButtonError<Self, Self>> for HeldError {
+    fn from(error: ButtonError<Self, Self>) -> Self {
+        match error {
+            ButtonError::Press(error) | ButtonError::Sense(error) => error,
+        }
+    }
+}
+
 impl Error for HeldError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -173,6 +189,9 @@ pub struct HeldSwitch<H, C> {
     generation: u64,
 }
 
+/// A relay as it stands when it is asked for.
+type HeldRelay<'a, H, C> = Relay<HeldPin<'a, H, C>, HeldSense<'a, H, C>>;
+
 /// A holder whose busy lines are waited for.
 struct Patient<H, C> {
     holder: H,
@@ -208,7 +227,7 @@ impl<H: Holder, C: Clock> HeldSwitch<H, C> {
         }
     }
 
-    fn set_relay(&mut self, power: Power) -> Result<Switched, HeldError> {
+    fn relay(&self) -> Result<HeldRelay<'_, H, C>, HeldError> {
         let standing = self.holder.ask(&self.config.line, Order::Look)?;
         let pin = HeldPin {
             holder: &self.holder,
@@ -217,14 +236,11 @@ impl<H: Holder, C: Clock> HeldSwitch<H, C> {
             high: standing.high,
         };
         let active = self.config.active;
-        let mut relay = if standing.driven {
-            Relay::adopt(pin, active, self.sense_line())?
+        if standing.driven {
+            Relay::adopt(pin, active, self.sense_line())
         } else {
-            Relay::new(pin, active, self.sense_line())
-        };
-        relay.set_power(power).map_err(|error| match error {
-            RelayError::Drive(error) | RelayError::Sense(error) => error,
-        })
+            Ok(Relay::new(pin, active, self.sense_line()))
+        }
     }
 
     fn press_button(&mut self, power: Power, lengths: PressLengths) -> Result<Switched, HeldError> {
@@ -245,9 +261,7 @@ impl<H: Holder, C: Clock> HeldSwitch<H, C> {
             generation: self.generation,
         };
         let mut button = Button::new(contact, self.sense_line(), lengths).adopt(commanded);
-        button.set_power(power).map_err(|error| match error {
-            ButtonError::Press(error) | ButtonError::Sense(error) => error,
-        })
+        Ok(button.set_power(power)?)
     }
 
     /// Whether the sense line says `power` within `wait_ms`; `None` without one.
@@ -283,7 +297,7 @@ impl<H: Holder, C: Clock> ErrorType for HeldSwitch<H, C> {
 impl<H: Holder, C: Clock> PowerSwitch for HeldSwitch<H, C> {
     fn set_power(&mut self, power: Power) -> Result<Switched, HeldError> {
         let switched = match self.config.kind {
-            HeldKind::Relay => self.set_relay(power)?,
+            HeldKind::Relay => self.relay()?.set_power(power)?,
             HeldKind::Button(lengths) => self.press_button(power, lengths)?,
         };
         let wait_ms = self.config.settle_ms.into();
@@ -302,7 +316,10 @@ impl<H: Holder, C: Clock> PowerSwitch for HeldSwitch<H, C> {
     }
 
     fn sense(&mut self) -> Result<Sensed, HeldError> {
-        self.sense_line().sense()
+        match self.config.kind {
+            HeldKind::Relay => Ok(self.relay()?.sense()?),
+            HeldKind::Button(_) => self.sense_line().sense(),
+        }
     }
 
     fn claim(&mut self, generation: u64) {

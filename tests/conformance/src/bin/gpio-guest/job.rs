@@ -1,6 +1,7 @@
 //! An appliance whose sled is a machine outside. The second serial port is the
 //! wiring between both: `level 0|1` goes out when the relay's line changes, and
-//! `rail 0|1` comes in when its supply does, which the sense line shows.
+//! `rail 0|1` comes in when the machine starts or ends, which the sense line
+//! shows.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -113,8 +113,30 @@ fn a_sense_line_that_does_not_follow_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::NotFollowed);
     let text = "line sense says that the sled is off 5000 ms after it was turned on";
     assert!(error.to_string().starts_with(text), "{error}");
-    // Commanded on, sensed off: the reading is what is sensed.
-    assert_eq!(switch.sense().unwrap(), Sensed::Off);
+    // Neither on nor off: no light, and the relay is closed.
+    assert_eq!(switch.sense().unwrap(), Sensed::Unknown);
+}
+
+#[test]
+fn a_machine_that_turned_itself_off_is_off_once_its_relay_is_open() {
+    let rig = Rig::new();
+    // Its power LED: lit 300 ms after the edge, dark at 9000 ms by itself.
+    let led = [(300, true), (9000, false), (12_400, true)];
+    rig.bench.pin("sense").shows(&led);
+    let life = |generation| rig.switch("relay", true, generation);
+    assert_eq!(life(1).sense().unwrap(), Sensed::Off, "never driven");
+    assert_eq!(life(1).set_power(Power::On).unwrap(), Switched::Commanded);
+    assert_eq!(life(1).sense().unwrap(), Sensed::On);
+    rig.bench.clock.advance_to(10_000);
+    assert_eq!(life(1).sense().unwrap(), Sensed::Unknown, "closed");
+    rig.bench.clock.advance_to(11_000);
+    assert_eq!(life(1).set_power(Power::Off).unwrap(), Switched::Commanded);
+    assert_eq!(life(1).sense().unwrap(), Sensed::Off);
+    rig.bench.clock.advance_to(12_000);
+    assert_eq!(life(2).set_power(Power::On).unwrap(), Switched::Commanded);
+    assert_eq!(life(2).sense().unwrap(), Sensed::On);
+    let edges = [(0, true), (11_000, false), (12_000, true)];
+    assert_eq!(rig.bench.pin("relay").edges(), edges);
 }
 
 #[test]
