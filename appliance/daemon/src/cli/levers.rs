@@ -128,7 +128,8 @@ pub(super) enum SledLever {
     },
     /// Lift a hold; a sled that is held powers off
     Unhold(Target),
-    /// Judge by hand a sled that owes an acceptance run: into service with it
+    /// Judge by hand a sled that owes an acceptance run: into service with it. A
+    /// quarantined one is released first, and accepted then
     Accept {
         /// Withhold it instead
         #[arg(long)]
