@@ -46,6 +46,12 @@ test-full:
 demo *ARGUMENTS: programs images
     target/debug/musher-demo "$@"
 
+# Renew the README's picture of the status page, from a demo.
+picture: programs images
+    cd tests/e2e/browser && npm ci --ignore-scripts --no-audit --no-fund
+    target/debug/musher-demo --jobs 5 --dir target/demo-picture | \
+        node tools/demo/picture.mjs tools/demo/status-page.png
+
 # Take down what `demo --keep` left running.
 demo-down DIR="target/demo":
     target/debug/musher-demo down --dir {{ DIR }}
