@@ -46,7 +46,15 @@ fn answers() {
         Some("pong"),
     );
     check(
-        &signed("installation", r#"{"action":"created"}"#),
+        &signed(
+            "installation",
+            r#"{"action":"created","installation":{"id":7,"account":{"login":"octo-org"}}}"#,
+        ),
+        200,
+        Some("ignored"),
+    );
+    check(
+        &signed("fork", r#"{"forkee":{"id":7}}"#),
         200,
         Some("ignored"),
     );
@@ -80,6 +88,11 @@ fn answers() {
 
     check(&signed("workflow_job", "no json"), 400, None);
     check(&signed("workflow_job", r#"{"action":"queued"}"#), 400, None);
+    check(
+        &signed("installation", r#"{"action":"created"}"#),
+        400,
+        None,
+    );
     check(&queued(5).without("X-GitHub-Event"), 400, None);
     check(&queued(5).without("X-GitHub-Delivery"), 400, None);
 
