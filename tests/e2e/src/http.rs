@@ -1,8 +1,10 @@
 //! Requests as bytes on a socket, so that a test can also send wrong ones.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -134,6 +136,22 @@ pub fn exchange(address: SocketAddr, request: &Request) -> Result<Answer> {
     answer(stream)
 }
 
+/// As [`exchange`], over a Unix socket.
+///
+/// # Errors
+/// No connection, or no answer that is HTTP.
+pub fn exchange_at(socket: &Path, request: &Request) -> Result<Answer> {
+    let stream = UnixStream::connect(socket);
+    let mut stream = stream.with_context(|| format!("connect to {}", socket.display()))?;
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .context("bound the wait")?;
+    stream
+        .write_all(&request.to_bytes())
+        .context("send a request")?;
+    answer(stream)
+}
+
 /// Announces the whole body but sends only its first byte, then waits.
 ///
 /// # Errors
@@ -158,7 +176,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn answer(mut stream: TcpStream) -> Result<Answer> {
+fn answer(mut stream: impl Read) -> Result<Answer> {
     let mut bytes = Vec::new();
     // The connection may be reset behind the answer: what came is judged.
     let ended = stream.read_to_end(&mut bytes);

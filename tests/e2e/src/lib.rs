@@ -17,7 +17,7 @@ use musher_demo::{JobView, PowerEvent, Rig, RigConfig, wait_for};
 use musher_lab::SledConfig;
 
 pub use delivery::workflow_job;
-pub use http::{Answer, Request, exchange, send_slowly, sign};
+pub use http::{Answer, Request, exchange, exchange_at, send_slowly, sign};
 pub use hub::Hub;
 pub use image::holds;
 pub use standalone::{Standalone, free_port, program, secret};
