@@ -158,6 +158,14 @@ fn what_no_log_holds_is_swept() {
     let status = musher.run(&["status", "--config", "musher.toml"]).unwrap();
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(said.contains("sweep of main: 3 taken"), "{said}");
+
+    // GitHub was asked by a signed token and by one of the installation: neither
+    // is told, nor what signs deliveries.
+    let log = musher.log().unwrap();
+    let secret = String::from_utf8_lossy(Standalone::SECRET).into_owned();
+    for word in ["ghs_", "eyJ", "Bearer", "PRIVATE KEY", &secret] {
+        assert!(!log.contains(word), "{word} is in the log");
+    }
 }
 
 #[test]

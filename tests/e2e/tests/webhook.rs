@@ -108,6 +108,29 @@ fn answers() {
     assert_eq!(answer.status, 413, "{answer:?}");
 }
 
+/// GitHub's own jobs are passed over without a word; whoever asks for a sled that
+/// is not there is told of the nearest.
+#[test]
+fn a_job_that_fits_no_pool() {
+    let mut musher = Standalone::new().unwrap();
+    musher.start().unwrap();
+    for (job, labels) in [(1, ["ubuntu-latest", "x64"]), (2, ["self-hosted", "gpu"])] {
+        let body = workflow_job("queued", job, &labels);
+        let answer = exchange(musher.webhook(), &signed("workflow_job", &body)).unwrap();
+        assert_eq!(answer.result().as_deref(), Some("ignored"), "{labels:?}");
+    }
+    assert!(musher.jobs().unwrap().is_empty());
+    let log = musher.log().unwrap();
+    let audited: Vec<&str> = log.lines().filter(|it| it.contains("audit.job.")).collect();
+    assert_eq!(audited.len(), 1, "{audited:?}");
+    let expect = "job 2 of octo-org/app: nearest pool linux-x64 lacks label gpu";
+    assert!(
+        audited[0].contains("audit.job.no_pool_match"),
+        "{audited:?}"
+    );
+    assert!(audited[0].contains(expect), "{audited:?}");
+}
+
 const OTHER: &str = r#"
 [[github]]
 name = "other"

@@ -36,6 +36,18 @@ async fn a_lost_answer_to_minting_leaves_a_name_to_delete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_answer_is_waited_for_and_nothing_is_sent_twice() {
+    let stage = Stage::start().await;
+    let client = stage.client();
+    let slow = json!({ "kind": "slow", "delay_ms": 700, "path": "generate-jitconfig" });
+    stage.fault(slow).await;
+    let begun = std::time::Instant::now();
+    client.generate_jitconfig(org(), jit("a")).await.unwrap();
+    assert!(begun.elapsed().as_millis() >= 700);
+    assert_eq!(stage.asked("POST", JIT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_outlast_a_short_outage() {
     let stage = Stage::start().await;
     let client = stage.client();
