@@ -24,6 +24,10 @@ fuzz_target!(|body: &[u8]| {
                 assert!(run.run_attempt > 0);
                 assert!(run.repository.len() <= 1024);
             }
+            Ok(Payload::Installation(it)) => {
+                assert_eq!(event, "installation");
+                assert!(it.action.len() <= 1024 && it.account.len() <= 1024);
+            }
             Ok(Payload::Ping | Payload::Other) => {}
             // Every refusal can be put into a log line.
             Err(error) => assert!(error.to_string().len() < 1024),
