@@ -13,9 +13,11 @@ use tokio::time::timeout;
 
 use crate::power::{ConsoleSource, IpmiConsole};
 
+mod device;
 mod redact;
 mod ring;
 
+pub use device::SerialDevice;
 pub use redact::Redactor;
 pub(crate) use ring::older;
 pub use ring::{Ring, read};
@@ -27,6 +29,51 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// What may be half a secret is held back so long at most.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Where a sled's serial line comes in.
+pub enum Source {
+    /// At its BMC (Serial over LAN).
+    Bmc(Box<ConsoleSource>),
+    /// At a device of this machine.
+    Device(SerialDevice),
+}
+
+enum Line {
+    Bmc(Box<IpmiConsole>),
+    Device(device::DeviceLine),
+}
+
+impl Source {
+    async fn open(&self) -> Result<Line, String> {
+        match self {
+            Self::Bmc(source) => match source.open().await {
+                Ok(console) => Ok(Line::Bmc(Box::new(console))),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Device(device) => device
+                .open()
+                .map(Line::Device)
+                .map_err(|error| format!("{}: {error}", device.path.display())),
+        }
+    }
+}
+
+impl Line {
+    /// The next bytes; none when it has ended. May be dropped at any time.
+    async fn read(&mut self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Bmc(console) => console.read().await.map_err(|error| error.to_string()),
+            Self::Device(line) => line.read().await.map_err(|error| error.to_string()),
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Self::Bmc(console) => console.close().await,
+            Self::Device(line) => drop(line),
+        }
+    }
+}
+
 /// Where a boot's console is kept; a second file may stand beside it.
 #[must_use]
 pub fn console_path(logs: &Path, boot: BootId) -> PathBuf {
@@ -36,7 +83,7 @@ pub fn console_path(logs: &Path, boot: BootId) -> PathBuf {
 /// Records one sled's console until no boot can follow.
 pub async fn record(
     sled: String,
-    source: ConsoleSource,
+    source: Source,
     logs: PathBuf,
     mut boots: watch::Receiver<Option<BootId>>,
 ) {
@@ -51,7 +98,7 @@ pub async fn record(
                 complained = false;
                 follow(console, &logs, &mut boots).await
             }
-            Err(error) => Some(error.to_string()),
+            Err(why) => Some(why),
         };
         let Some(why) = ended else { return };
         if !std::mem::replace(&mut complained, true) {
@@ -67,7 +114,7 @@ pub async fn record(
 /// Writes what an open line says into the ring of the boot at that time.
 /// `None` when the appliance stops, or else why the line ended.
 async fn follow(
-    mut console: IpmiConsole,
+    mut console: Line,
     logs: &Path,
     boots: &mut watch::Receiver<Option<BootId>>,
 ) -> Option<String> {
@@ -89,9 +136,9 @@ async fn follow(
             said = timeout(QUIET, console.read()) => said,
         };
         let clear = match said {
-            Ok(Ok(bytes)) if bytes.is_empty() => break Some("the BMC ended it".to_owned()),
+            Ok(Ok(bytes)) if bytes.is_empty() => break Some("the other side ended it".to_owned()),
             Ok(Ok(bytes)) => redactor.push(&bytes),
-            Ok(Err(error)) => break Some(error.to_string()),
+            Ok(Err(why)) => break Some(why),
             Err(_) => redactor.finish(),
         };
         write(&mut current, clear).await;

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     agents::Wakers,
-    console,
+    console::{self, SerialDevice, Source},
     engine::{Clock, Dispatch, Engine, report},
     github::{self, ErrorKind, GithubClient, GithubError},
     intake::{self, job_report},
@@ -108,6 +108,8 @@ pub struct DispatchConfig {
     pub hubs: BTreeMap<HubId, GithubClient>,
     /// Power drivers by sled.
     pub drivers: Vec<(SledId, Driver)>,
+    /// Serial lines of this machine, by the sled that speaks on them.
+    pub serial: BTreeMap<SledId, SerialDevice>,
     /// Where consoles are recorded.
     pub logs: PathBuf,
 }
@@ -125,6 +127,7 @@ impl DispatchConfig {
             hubs: self.hubs,
             entrances: Entrances::default(),
         });
+        let mut serial = self.serial;
         let (mut drivers, mut desk) = (BTreeMap::new(), PowerDesk::default());
         for (sled, driver) in self.drivers {
             let (commands, incoming) = mpsc::channel(POWER_QUEUE);
@@ -137,8 +140,12 @@ impl DispatchConfig {
             };
             drivers.insert(sled, queue);
             desk.add(sled, errands);
-            if let Some(source) = driver.console_source() {
-                let name = source.sled();
+            let source = match serial.remove(&sled) {
+                Some(device) => Some(Source::Device(device)),
+                None => driver.console_source().map(Box::new).map(Source::Bmc),
+            };
+            if let Some(source) = source {
+                let name = driver.target().sled().unwrap_or("(no sled)").to_owned();
                 tokio::spawn(console::record(name, source, self.logs.clone(), boots));
             }
             let work = Work {

@@ -33,6 +33,7 @@ use crate::{
         Config, ConfigError, DriverConfig, LoadedInventory, load_config, load_inventory,
         parse_inventory,
     },
+    console::SerialDevice,
     dispatch::DispatchConfig,
     engine::{Clock, EngineConfig, Waiting},
     github::{GithubClient, GithubConfig, Secret},
@@ -118,6 +119,7 @@ pub async fn serve(config: &Path, inventory: Option<&Path>) -> anyhow::Result<()
         receipts: Arc::clone(&receipts),
         hubs: numbered.clients.clone(),
         drivers: numbered.drivers,
+        serial: numbered.serial,
         logs: logs.clone(),
     };
     let dispatcher = dispatcher.start();
@@ -406,6 +408,7 @@ struct Numbered {
     hubs: Vec<Hub>,
     apps: Vec<App>,
     drivers: Vec<(messages::SledId, Driver)>,
+    serial: BTreeMap<messages::SledId, SerialDevice>,
 }
 
 fn number(
@@ -419,6 +422,7 @@ fn number(
         hubs: Vec::new(),
         apps: Vec::new(),
         drivers: Vec::new(),
+        serial: BTreeMap::new(),
     };
     for ((name, client), github) in named.into_iter().zip(&config.github) {
         let id = state
@@ -453,6 +457,9 @@ fn number(
         numbered
             .drivers
             .push((id, driver(&power.sled, &power.driver)?));
+        if let Some(device) = &power.console {
+            numbered.serial.insert(id, device.clone());
+        }
     }
     Ok(numbered)
 }

@@ -160,7 +160,7 @@ impl Admin {
         });
         let Ok(Ok(said)) = said.await else {
             let message = "this sled's newest boot has no recorded console: set `console = true` \
-                           in its power settings";
+                           in its power settings, or `console = { device = … }` beside them";
             return text(StatusCode::NOT_FOUND, message);
         };
         let mut whole = answer(StatusCode::OK, "text/plain; charset=utf-8", said);

@@ -172,7 +172,7 @@ impl Place<'_> {
 /// No line serves two sleds, nor one sled twice.
 pub(super) fn check_each_line_once(file: &Path, sleds: &[SledPower]) -> Result<(), ConfigError> {
     let mut users: BTreeMap<&str, &str> = BTreeMap::new();
-    for SledPower { sled, driver } in sleds {
+    for SledPower { sled, driver, .. } in sleds {
         let DriverConfig::Held { held, .. } = driver else {
             continue;
         };

@@ -14,14 +14,14 @@ use messages::{Assurance, Digest, ImageRef, Mac};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{admin::hex, releases::Version};
+use crate::{admin::hex, console::SerialDevice, releases::Version};
 
 use super::{
     Config, ConfigError,
     gpio::{LazyLines, check_each_line_once},
     parse_toml,
     policy::{self, WireCircuit, WirePolicy, WireWarm},
-    power::{self, DriverConfig, WirePower},
+    power::{self, DriverConfig, WireConsole, WirePower},
     read_text,
 };
 
@@ -74,6 +74,8 @@ pub struct SledPower {
     pub sled: String,
     /// Its driver.
     pub driver: DriverConfig,
+    /// The device of this machine that it speaks on.
+    pub console: Option<SerialDevice>,
 }
 
 /// A checked inventory, and what only the shells need of it.
@@ -170,6 +172,7 @@ struct WireSled {
     mac: String,
     circuit: Option<String>,
     watts: Option<u32>,
+    console: Option<WireConsole>,
     power: WirePower,
 }
 
@@ -259,9 +262,14 @@ pub fn parse_inventory(
             warnings: &warnings,
         };
         let driver = place.check(sled.power)?;
+        let console = sled
+            .console
+            .map(|wire| place.check_console(wire, &driver, &power));
+        let console = console.transpose()?;
         power.push(SledPower {
             sled: sled.name.clone(),
             driver,
+            console,
         });
         sleds.push(SledSpec {
             name: sled.name,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::gpio::{LazyLines, WireButton, WireRelay};
 use super::inventory::SledPower;
 use super::{Config, ConfigError, SecretBytes, read_secret};
+use crate::console::SerialDevice;
 use crate::github::Secret;
 use crate::power::gpio::held::HeldConfig;
 use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
@@ -102,6 +103,14 @@ pub(super) struct WireRedfish {
     system: Option<String>,
 }
 
+/// A serial device that a sled speaks on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireConsole {
+    device: PathBuf,
+    baud: Option<u32>,
+}
+
 /// Notes which passwords are those of several sleds: they are not changed for
 /// one of them.
 pub(super) fn mark_shared(power: &mut [SledPower], files: &[PasswordFile]) {
@@ -145,6 +154,44 @@ impl Place<'_> {
             WirePower::Command(wire) => self.check_command(wire).map(DriverConfig::Command),
             WirePower::Wol(wire) => self.check_wol(wire),
         }
+    }
+
+    /// Checks the device that the sled speaks on, beside its `driver` and the
+    /// `other` sleds.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(super) fn check_console(
+        &self,
+        wire: WireConsole,
+        driver: &DriverConfig,
+        others: &[SledPower],
+    ) -> Result<SerialDevice, ConfigError> {
+        let shown = wire.device.display();
+        if !wire.device.is_absolute() {
+            let message = format!("console.device \"{shown}\" is not absolute: name it by /dev/…");
+            return Err(self.wrong(message));
+        }
+        if matches!(driver, DriverConfig::Ipmi { console: true, .. }) {
+            let message = "console.device and power.console are both set: keep one";
+            return Err(self.wrong(message));
+        }
+        let is_same = |sled: &&SledPower| {
+            let device = sled.console.as_ref();
+            device.is_some_and(|device| device.path == wire.device)
+        };
+        if let Some(other) = others.iter().find(is_same) {
+            let message = format!("console.device {shown} is that of {} too", other.sled);
+            return Err(self.wrong(message));
+        }
+        let baud = wire.baud.unwrap_or(115_200);
+        if !(300..=4_000_000).contains(&baud) {
+            return Err(self.wrong("console.baud must be 300 to 4000000"));
+        }
+        Ok(SerialDevice {
+            path: wire.device,
+            baud,
+        })
     }
 
     fn check_ipmi(&self, wire: WireIpmi) -> Result<DriverConfig, ConfigError> {

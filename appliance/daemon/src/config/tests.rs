@@ -546,6 +546,41 @@ fn waking_needs_a_proof_of_off() {
 }
 
 #[test]
+fn serial_lines_belong_to_one_sled() {
+    let sled = |name: &str, number: u8, more: &str| {
+        format!(
+            "\n[[sled]]\nname = \"{name}\"\npools = [\"linux-x64\"]\n\
+             mac = \"52:54:00:77:00:{number:02}\"\n\
+             power = {{ driver = \"ipmi\", address = \"10.78.0.{number}\", \
+             username = \"musher\", password_path = \"bmc-01\" {more} }}\n"
+        )
+    };
+    let usb = "console = { device = \"/dev/ttyUSB0\" }\n";
+    let loaded = Folder::new().load(CONFIG, &format!("{INVENTORY}{usb}"));
+    let device = loaded.unwrap().power.remove(0).console.unwrap();
+    assert_eq!(device.path, Path::new("/dev/ttyUSB0"));
+    assert_eq!(device.baud, 115_200);
+    let second = sled("sled-02", 2, "");
+    check(
+        CONFIG,
+        &format!("{INVENTORY}{usb}{second}{usb}"),
+        &["sled-02", "/dev/ttyUSB0", "that of sled-01 too"],
+    );
+    let both = sled("sled-02", 2, ", console = true");
+    check(
+        CONFIG,
+        &format!("{INVENTORY}{both}{usb}"),
+        &["power.console", "keep one"],
+    );
+    for (wrong, part) in [
+        ("{ device = \"ttyUSB0\" }", "not absolute"),
+        ("{ device = \"/dev/ttyUSB0\", baud = 1 }", "console.baud"),
+    ] {
+        check(CONFIG, &format!("{INVENTORY}console = {wrong}\n"), &[part]);
+    }
+}
+
+#[test]
 fn secrets_that_others_can_read_are_refused() {
     for (file, key) in [
         ("app.pem", "github[0].private_key_path"),

@@ -1,6 +1,7 @@
 //! Jobs that no delivery and no log told of are found at GitHub, at a bounded
 //! price.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ async fn sweep_for(stage: &Stage, pool: PoolSpec) -> Sweep {
         receipts: Arc::new(keys.receipts),
         hubs: [(HubId(1), stage.client())].into(),
         drivers: Vec::new(),
+        serial: BTreeMap::new(),
         logs: stage.path("logs"),
     };
     waiting.run(dispatcher.start()).unwrap();

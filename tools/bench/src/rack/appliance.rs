@@ -1,7 +1,7 @@
 //! The daemon's parts in this process, with power played, and GitHub's API
 //! played or asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -137,6 +137,7 @@ impl Appliance {
                 receipts: Arc::clone(&receipts),
                 hubs: [(hub, client.clone())].into(),
                 drivers: Vec::new(),
+                serial: BTreeMap::new(),
                 logs: PathBuf::from(dir),
             };
             asked = Some(dispatch.start());

@@ -40,12 +40,6 @@ impl ConsoleSource {
     pub async fn open(&self) -> Result<IpmiConsole, PowerError> {
         self.0.console().await
     }
-
-    /// Whose it is, for messages.
-    #[must_use]
-    pub fn sled(&self) -> String {
-        self.0.target.sled().unwrap_or("(no sled)").to_owned()
-    }
 }
 
 impl IpmiClient {
