@@ -20,7 +20,6 @@ async fn ask(address: SocketAddr, waits: Waits) -> String {
     let client = GithubClient::start_with(config, FakeClock::new().clock(), waits).unwrap();
     let begun = Instant::now();
     let error = client.app().await.unwrap_err();
-    assert!(begun.elapsed() >= SOON, "{error}");
     assert!(begun.elapsed() < NEVER, "{error}");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     error.to_string()
@@ -91,8 +90,9 @@ async fn a_server_that_takes_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // Linux lets as many wait as the backlog says, and answers nobody after that.
+    let connect = || TcpStream::connect_timeout(&address, SOON).ok();
     let waiting: Vec<TcpStream> = (0..5_000)
-        .map_while(|_| TcpStream::connect_timeout(&address, SOON).ok())
+        .map_while(|_| connect().or_else(connect))
         .collect();
     assert!(!waiting.is_empty() && waiting.len() < 5_000);
     let said = ask(
