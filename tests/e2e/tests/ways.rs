@@ -38,16 +38,16 @@ fn queued(musher: &Standalone) -> Vec<(String, String)> {
     queued.map(|(id, source, _)| (id, source)).collect()
 }
 
-/// The GUID of the delivery that told of a job first.
+/// The GUID of the delivery that told of a job first. It is in GitHub's log only
+/// after it was answered, when the job may be known here already.
 fn guid(hub: &Hub, job: u64) -> String {
-    let log = hub.deliveries().unwrap();
     let of_job = |entry: &&Value| entry["request"]["payload"]["workflow_job"]["id"] == job;
-    let first = log
-        .iter()
-        .rev()
-        .find(of_job)
-        .expect("the delivery is in the log");
-    first["guid"].as_str().expect("a guid").to_owned()
+    wait_for("the delivery in GitHub's log", LIMIT, || {
+        let log = hub.deliveries()?;
+        let first = log.iter().rev().find(of_job);
+        Ok(first.and_then(|entry| entry["guid"].as_str().map(str::to_owned)))
+    })
+    .unwrap()
 }
 
 #[test]
