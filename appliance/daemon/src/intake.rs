@@ -48,7 +48,7 @@ pub enum NotTaken {
 #[must_use]
 pub fn is_of_use(event: &str, action: Option<&str>) -> bool {
     match event {
-        "workflow_job" | "installation" => true,
+        "workflow_job" | "installation" | "installation_repositories" => true,
         "workflow_run" => action.is_none_or(|action| action == "completed"),
         _ => false,
     }

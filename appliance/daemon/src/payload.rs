@@ -152,7 +152,13 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Payload, PayloadError> {
             let run = run::parse(body)?;
             return Ok(run.map_or(Payload::Other, |run| Payload::WorkflowRun(Box::new(run))));
         }
-        "installation" => return installation::parse(body).map(Payload::Installation),
+        "installation" => {
+            return installation::parse("installation", body).map(Payload::Installation);
+        }
+        "installation_repositories" => {
+            return installation::parse("installation_repositories", body)
+                .map(Payload::Installation);
+        }
         "ping" => {
             serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refuse("ping", &error))?;
             return Ok(Payload::Ping);

@@ -121,6 +121,10 @@ fn every_example_is_answered_by_what_it_is() {
     assert!(count("workflow_run", "ignored") >= 5, "{counts:?}");
     assert!(count("installation", "ignored") >= 7, "{counts:?}");
     assert!(
+        count("installation_repositories", "ignored") >= 2,
+        "{counts:?}"
+    );
+    assert!(
         counts
             .keys()
             .filter(|(event, _)| event == "workflow_job")

@@ -12,7 +12,13 @@ use libfuzzer_sys::fuzz_target;
 use payload::{Payload, parse};
 
 fuzz_target!(|body: &[u8]| {
-    for event in ["workflow_job", "workflow_run", "ping", "installation"] {
+    for event in [
+        "workflow_job",
+        "workflow_run",
+        "ping",
+        "installation",
+        "installation_repositories",
+    ] {
         match parse(event, body) {
             Ok(Payload::WorkflowJob(job)) => {
                 assert_eq!(event, "workflow_job");
@@ -25,7 +31,7 @@ fuzz_target!(|body: &[u8]| {
                 assert!(run.repository.len() <= 1024);
             }
             Ok(Payload::Installation(it)) => {
-                assert_eq!(event, "installation");
+                assert!(event.starts_with("installation"));
                 assert!(it.action.len() <= 1024 && it.account.len() <= 1024);
             }
             Ok(Payload::Ping | Payload::Other) => {}

@@ -1,7 +1,7 @@
-//! An `installation` delivery: where the App is installed, or what it may do
-//! there, changed.
+//! An `installation` or `installation_repositories` delivery: where the App is
+//! installed, what it may do there, or with which repositories, changed.
 //!
-//! Source: GitHub Docs, "Webhook events and payloads", `installation`.
+//! Source: GitHub Docs, "Webhook events and payloads", both events.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,12 @@ use serde::Deserialize;
 
 use super::{NAME_BYTES, PayloadError, WireAccount, cut, refuse, required};
 
-/// An `installation` delivery.
+/// A delivery of either event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallationPayload {
     /// GitHub's word: `created`, `deleted`, `suspend`, `unsuspend`,
-    /// `new_permissions_accepted`, and what is to come. Cut at 1 KiB.
+    /// `new_permissions_accepted`, `added`, `removed`, and what is to come. Cut at
+    /// 1 KiB.
     pub action: String,
     /// GitHub's id of it.
     pub installation_id: u64,
@@ -36,13 +37,13 @@ struct WireInstallation<'a> {
     account: Option<WireAccount<'a>>,
 }
 
-/// Parses the body of an `installation` delivery.
+/// Parses the body of a delivery of `event`.
 ///
 /// # Errors
 /// [`PayloadError`], naming the field where there is one.
-pub(super) fn parse(body: &[u8]) -> Result<InstallationPayload, PayloadError> {
+pub(super) fn parse(event: &'static str, body: &[u8]) -> Result<InstallationPayload, PayloadError> {
     let wire: WireDelivery<'_> =
-        serde_json::from_slice(body).map_err(|error| refuse("installation", &error))?;
+        serde_json::from_slice(body).map_err(|error| refuse(event, &error))?;
     let action = required("action", wire.action)?;
     let installation = required("installation", wire.installation)?;
     let account = installation.account.and_then(|account| account.login);
@@ -80,7 +81,10 @@ mod tests {
                 installation_id: 1001,
                 account: login.into(),
             };
-            assert_eq!(parsed(&made(account)), Ok(Payload::Installation(expect)));
+            let body = made(account);
+            assert_eq!(parsed(&body), Ok(Payload::Installation(expect.clone())));
+            let of_repositories = parse("installation_repositories", body.to_string().as_bytes());
+            assert_eq!(of_repositories, Ok(Payload::Installation(expect)));
         }
     }
 
