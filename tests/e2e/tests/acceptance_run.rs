@@ -23,21 +23,11 @@ ref = "main"
 inputs = { runner = "{{label}}", sled = "{{sled.name}}" }
 "#;
 
-/// GitHub cannot begin it: its run ends at once, and has no job.
-const BROKEN: &str = r#"
-[[workflow]]
-repo = "octo-org/demo"
-file = "accept.yml"
-labels = ["{{runner}}"]
-inputs = ["runner", "sled"]
-script = "exit 0"
-startup_failure = true
-"#;
-
 #[test]
 fn a_run_that_cannot_begin_withholds_its_sled() {
     let mut config = rig_config("no-acceptance", vec![Firmware::Bios.into()]).unwrap();
-    config.hub_lines = BROKEN.to_owned();
+    // Its runs end at once, and have no job.
+    config.hub_lines = format!("{WORKFLOW}startup_failure = true\n");
     config.pool_lines = ACCEPTANCE.to_owned();
     let rig = Rig::up(&config).unwrap();
     let refused = wait_for("the verdict", JOB_LIMIT, || {
