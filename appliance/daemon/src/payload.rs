@@ -168,23 +168,32 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Payload, PayloadError> {
             return Ok(Payload::Other);
         }
     }
-    // The action alone first: an unknown action may have an unknown shape.
-    let wire: WireAction<'_> =
-        serde_json::from_slice(body).map_err(|error| refuse("workflow_job", &error))?;
-    let action = match wire
-        .action
-        .as_deref()
-        .ok_or(PayloadError::Missing("action"))?
-    {
+    let delivery = serde_json::from_slice::<WireDelivery<'_>>(body);
+    let action = match &delivery {
+        Ok(wire) => action(wire.action.as_deref())?,
+        // An unknown action may have an unknown shape.
+        Err(_) => {
+            let wire: WireAction<'_> =
+                serde_json::from_slice(body).map_err(|error| refuse("workflow_job", &error))?;
+            action(wire.action.as_deref())?
+        }
+    };
+    let Some(action) = action else {
+        return Ok(Payload::Other);
+    };
+    let wire = delivery.map_err(|error| refuse("workflow_job", &error))?;
+    Ok(Payload::WorkflowJob(Box::new(wire.into_job(action)?)))
+}
+
+/// What happened to a job; nothing for an action that Musher has no use for.
+fn action(word: Option<&str>) -> Result<Option<JobAction>, PayloadError> {
+    Ok(Some(match word.ok_or(PayloadError::Missing("action"))? {
         "queued" => JobAction::Queued,
         "waiting" => JobAction::Waiting,
         "in_progress" => JobAction::InProgress,
         "completed" => JobAction::Completed,
-        _ => return Ok(Payload::Other),
-    };
-    let wire: WireDelivery<'_> =
-        serde_json::from_slice(body).map_err(|error| refuse("workflow_job", &error))?;
-    Ok(Payload::WorkflowJob(Box::new(wire.into_job(action)?)))
+        _ => return Ok(None),
+    }))
 }
 
 fn refuse(event: &'static str, error: &serde_json::Error) -> PayloadError {
@@ -204,6 +213,8 @@ struct WireAction<'a> {
 
 #[derive(Deserialize)]
 struct WireDelivery<'a> {
+    #[serde(borrow)]
+    action: Option<Cow<'a, str>>,
     #[serde(borrow)]
     workflow_job: Option<WireJob<'a>>,
     repository: Option<WireRepository<'a>>,
@@ -332,6 +343,7 @@ pub fn parse_job(repository: &str, body: &[u8]) -> Result<JobPayload, PayloadErr
     let job: WireJob<'_> = serde_json::from_slice(body).map_err(shape)?;
     let owner = repository.split('/').next().unwrap_or_default();
     let delivery = WireDelivery {
+        action: None,
         workflow_job: Some(job),
         repository: Some(WireRepository {
             full_name: Some(repository.into()),
