@@ -67,15 +67,22 @@ impl Maker {
     }
 
     /// For each of `senders`, `jobs` jobs: each one queued, then completed.
+    /// Numbers rise in the order of sending over all senders, as GitHub's do:
+    /// jobs of one moment are neighbours in an ordered table.
     pub(crate) fn make(
         &mut self,
         receiver: Receiver,
         senders: usize,
         jobs: usize,
     ) -> Vec<Vec<Request>> {
-        (0..senders)
-            .map(|_| (0..jobs).flat_map(|_| self.job(receiver)).collect())
-            .collect()
+        let mut made: Vec<Vec<Request>> =
+            (0..senders).map(|_| Vec::with_capacity(jobs * 2)).collect();
+        for _ in 0..jobs {
+            for sender in &mut made {
+                sender.extend(self.job(receiver));
+            }
+        }
+        made
     }
 
     fn job(&mut self, receiver: Receiver) -> [Request; 2] {

@@ -1,4 +1,11 @@
-//! The floor under every durable answer: append 256 bytes, fdatasync, again.
+//! The floor under every durable answer: append 256 bytes, fdatasync, again,
+//! to a file that grows, in the folder that holds the daemon's state.
+//!
+//! It is one thread that stores records made beforehand, one sync for each: no
+//! sender shares its processors, and it receives, verifies, parses and orders
+//! nothing. A log that stores deliveries does at least this for a sender who
+//! waits for each answer; with several senders it may sync once for many, as
+//! Musher does.
 
 use std::fs::{self, File};
 use std::io::Write as _;
