@@ -203,10 +203,8 @@ impl Place<'_> {
             return Err(self.wrong(message));
         }
         if cipher == 3 {
-            self.warn(format!(
-                "{}: power.cipher 3 authenticates with SHA-1: use 17 where the BMC has it",
-                self.key
-            ));
+            let weak = "power.cipher 3 authenticates with SHA-1: use 17 where the BMC has it";
+            self.warn(weak.to_owned());
         }
         let with_port = if wire.address.contains(':') {
             wire.address.clone()

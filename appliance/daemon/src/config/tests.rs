@@ -106,6 +106,11 @@ fn a_good_configuration_is_read() {
     let loaded = folder.load(CONFIG, INVENTORY).unwrap();
     assert_eq!(loaded.inventory.sleds.len(), 1);
     assert_eq!(loaded.images[0].digests.rootfs.bytes, 6);
+    let [weak] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    assert!(weak.contains("power.cipher 3"), "{weak}");
+    assert_eq!(weak.matches("sled-01").count(), 1, "{weak}");
 }
 
 /// Replaces `old` in the configuration; the message must hold every part.
