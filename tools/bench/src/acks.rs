@@ -1,7 +1,7 @@
 //! Deliveries acknowledged per second, durable ones on our side, beside a
 //! peer: in turns, so that whatever else the machine does hits both.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use crate::deliveries::{Maker, Receiver};
 use crate::peer::{self, Peer};
 use crate::program::Program;
 use crate::summary::{Goal, Row};
-use crate::{Bench, disk, load};
+use crate::{Bench, disk, least, load};
 
 /// Turns of each side; their median counts. Short and many: stalls of a disk
 /// that others use as well then hit few of them.
@@ -35,11 +35,14 @@ pub(crate) fn one_sender(bench: &Bench) -> Result<Vec<Row>> {
     beside_disk(bench, "ack-1", 1, Goal::RatioAtLeast(0.7))
 }
 
-/// `ack-1-redb`: the same beside the database alone, which sets the bound where
-/// a sync takes no longer than what redb does besides.
-pub(crate) fn one_sender_beside_redb(bench: &Bench) -> Result<Vec<Row>> {
-    let name = "ack-1-redb";
-    beside(bench, name, 1, Goal::Shown, disk::REDB, disk::commits)
+/// `ack-1-least`: the same beside the least receiver on the same server and
+/// database, which shows what the disk and they leave to reach.
+pub(crate) fn one_sender_beside_least(bench: &Bench) -> Result<Vec<Row>> {
+    const NAME: &str = "ack-1-least";
+    let dir = bench.folder(NAME)?;
+    let theirs = least::start(&dir)?;
+    let theirs = (theirs, least::RECEIVER, least::NAME);
+    beside_receiver(bench, (NAME, 1, Goal::Shown), theirs)
 }
 
 /// `ack-64`: more than one commit at a time would allow, because one
@@ -49,17 +52,6 @@ pub(crate) fn many_senders(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 fn beside_disk(bench: &Bench, name: &str, senders: usize, goal: Goal) -> Result<Vec<Row>> {
-    beside(bench, name, senders, goal, disk::NAME, disk::durable_writes)
-}
-
-fn beside(
-    bench: &Bench,
-    name: &str,
-    senders: usize,
-    goal: Goal,
-    peer_name: &str,
-    peer: fn(&Path, Duration) -> Result<f64>,
-) -> Result<Vec<Row>> {
     let dir = bench.folder(name)?;
     let Daemon {
         program, address, ..
@@ -68,10 +60,10 @@ fn beside(
     ours.turn(address)?;
     let row = in_turns(
         name,
-        peer_name,
+        disk::NAME,
         goal,
         || ours.turn(address),
-        || peer(&dir, TURN),
+        || disk::durable_writes(&dir, TURN),
     )?;
     Ok(vec![row])
 }
@@ -80,21 +72,29 @@ fn beside(
 pub(crate) fn beside_webhook(bench: &Bench) -> Result<Vec<Row>> {
     const NAME: &str = "ack-64-webhook";
     let dir = bench.folder(NAME)?;
+    let Peer { program, address } = Peer::start(&dir)?;
+    let theirs = ((program, address), peer::RECEIVER, peer::NAME);
+    beside_receiver(bench, (NAME, 64, Goal::RatioAtLeast(3.0)), theirs)
+}
+
+/// Beside another receiver, with as many senders each.
+fn beside_receiver(
+    bench: &Bench,
+    (name, senders, goal): (&str, usize, Goal),
+    ((program, theirs_at), receiver, peer_name): ((Program, SocketAddr), Receiver, &str),
+) -> Result<Vec<Row>> {
+    let dir = bench.work.join(name);
+    let mut theirs = Side::new(program, receiver, senders);
     let Daemon {
         program, address, ..
     } = Daemon::start(&bench.musher()?, &dir)?;
-    let mut ours = Side::new(program, OURS, 64);
-    let Peer {
-        program,
-        address: theirs_at,
-    } = Peer::start(&dir)?;
-    let mut theirs = Side::new(program, peer::RECEIVER, 64);
+    let mut ours = Side::new(program, OURS, senders);
     ours.turn(address)?;
     theirs.turn(theirs_at)?;
     let row = in_turns(
-        NAME,
-        peer::NAME,
-        Goal::RatioAtLeast(3.0),
+        name,
+        peer_name,
+        goal,
         || ours.turn(address),
         || theirs.turn(theirs_at),
     )?;
@@ -123,7 +123,7 @@ impl Side {
     }
 
     /// One turn: acknowledged deliveries per second.
-    fn turn(&mut self, address: std::net::SocketAddr) -> Result<f64> {
+    fn turn(&mut self, address: SocketAddr) -> Result<f64> {
         let wanted = match self.rate {
             None => WARM_UP,
             // At most some 10^5: exact.

@@ -15,40 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// Bytes per write, about as many as one stored delivery has.
-const RECORD: [u8; 256] = [0x5a; 256];
+pub(crate) const RECORD: [u8; 256] = [0x5a; 256];
 
 /// The name of this peer.
 pub(crate) const NAME: &str = "write(256 B) + fdatasync loop";
-
-/// The name of a bare database as a peer.
-pub(crate) const REDB: &str = "redb, one row per commit";
-
-/// Commits of one row into one table, one after the other, per second: what
-/// the database alone leaves of the disk's rate.
-///
-/// # Errors
-/// A disk that refuses.
-pub(crate) fn commits(dir: &Path, time: Duration) -> Result<f64> {
-    const TABLE: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("rows");
-    let path = dir.join("rows.redb");
-    let commits = || -> Result<f64, redb::Error> {
-        let database = redb::Database::create(&path)?;
-        let start = Instant::now();
-        let mut row: u32 = 0;
-        while start.elapsed() < time {
-            let write = database.begin_write()?;
-            write
-                .open_table(TABLE)?
-                .insert(u64::from(row), RECORD.as_slice())?;
-            write.commit()?;
-            row += 1;
-        }
-        Ok(f64::from(row) / start.elapsed().as_secs_f64())
-    };
-    let rate = commits().with_context(|| format!("commit to {}", path.display()))?;
-    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-    Ok(rate)
-}
 
 /// Writes that were made durable, one after the other, per second.
 ///

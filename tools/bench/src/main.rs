@@ -4,7 +4,7 @@
 //! | benchmark | ours | peer | goal |
 //! | --- | --- | --- | --- |
 //! | `ack-1` | deliveries acknowledged per second, one sender | bare write + fdatasync loop on the same filesystem | ≥ 0.7 |
-//! | `ack-1-redb` | the same | redb alone, one row per commit, on the same filesystem | shown |
+//! | `ack-1-least` | the same | the least receiver on hyper and redb, see `least` | shown |
 //! | `ack-64` | the same, 64 senders | the same loop | ≥ 2 |
 //! | `ack-64-webhook` | the same, 64 senders | Debian's `webhook`, 64 senders | ≥ 3 |
 //! | `netboot` | power on to the agent's address, through BIOS netboot | direct `-kernel -initrd` boot of the same payload on the same machine | shown |
@@ -49,6 +49,7 @@ mod daemon;
 mod deliveries;
 mod disk;
 mod ingest;
+mod least;
 mod load;
 mod memory;
 mod netboot;
@@ -63,6 +64,7 @@ mod traces;
 mod warm;
 mod world;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -75,7 +77,7 @@ use crate::summary::{Row, Summary};
 /// `log-ingest` give two rows each.
 const BENCHMARKS: [(&str, Run); 18] = [
     ("ack-1", acks::one_sender),
-    ("ack-1-redb", acks::one_sender_beside_redb),
+    ("ack-1-least", acks::one_sender_beside_least),
     ("ack-64", acks::many_senders),
     ("ack-64-webhook", acks::beside_webhook),
     ("netboot", netboot::run),
@@ -115,6 +117,9 @@ struct Arguments {
     /// For `power-sweep` itself: read the BMCs of this list.
     #[arg(long, hide = true)]
     sweep: Option<PathBuf>,
+    /// For `ack-1-least` itself: be the peer at this address.
+    #[arg(long, hide = true)]
+    least: Option<SocketAddr>,
 }
 
 /// What every benchmark is given.
@@ -166,6 +171,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     if let Some(list) = &arguments.sweep {
         return power::sweep_of(list);
+    }
+    if let Some(address) = arguments.least {
+        return least::serve(address);
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     std::fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;

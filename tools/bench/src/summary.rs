@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The order of rows in file and table.
 const ORDER: [&str; 24] = [
     "ack-1",
-    "ack-1-redb",
+    "ack-1-least",
     "ack-64",
     "ack-64-webhook",
     "netboot",
