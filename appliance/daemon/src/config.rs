@@ -24,7 +24,7 @@ mod tunnel;
 pub use gpio::Gpio;
 pub(crate) use inventory::digest_file;
 pub use inventory::{Image, LoadedInventory, SledPower, load_inventory, parse_inventory};
-pub use power::DriverConfig;
+pub use power::{DriverConfig, PlainConfig};
 
 pub use tunnel::{ChannelUrl, SWEEP_S, Tunnel, TunnelCommand, Way};
 

@@ -12,6 +12,7 @@ pub mod gpio;
 pub mod ipmi;
 mod manage;
 mod password_file;
+pub mod plain;
 pub mod redfish;
 pub mod relay;
 pub mod sense;
@@ -20,8 +21,6 @@ mod truth;
 pub mod wol;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 pub use command::{CommandConfig, CommandDriver};
 pub use control::{BmcFacts, Drift};
@@ -31,16 +30,13 @@ pub use ipmi::{
 };
 pub use manage::Watts;
 pub use password_file::{PasswordFile, PasswordFileError};
+pub use plain::Plain;
 use protocols::rmcp::Firmware;
 pub use redfish::{RedfishClient, RedfishConfig, RedfishFault};
+use switch::Power;
 pub use switch::Switched;
-use switch::{ErrorKind, Power, PowerSwitch, Sensed};
 pub use truth::{Checked, Means, Proof};
 pub use wol::{WakeConfig, WakeDriver};
-
-/// No local switch takes longer: a press of another claim is waited for, its
-/// effect too, then comes our own press and its effect.
-const SWITCH_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Whether a sled has power, as far as its driver can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,20 +87,10 @@ pub enum Driver {
     Ipmi(Box<IpmiClient>),
     /// A BMC that speaks Redfish.
     Redfish(Box<RedfishClient>),
-    /// A program of the operator's.
-    Command(Box<CommandDriver>),
-    /// A magic packet, and a program for the rest.
+    /// What no BMC stands behind.
+    Plain(Plain),
+    /// A magic packet, and what no BMC stands behind for the rest.
     Wake(Box<WakeDriver>),
-    /// A switch on this machine.
-    Local(LocalSwitch),
-}
-
-/// A blocking switch, called on a thread where blocking is allowed.
-pub struct LocalSwitch {
-    target: Target,
-    off_time: Duration,
-    generation: u64,
-    switch: Arc<Mutex<dyn Erased>>,
 }
 
 impl Driver {
@@ -121,53 +107,34 @@ impl Driver {
         Self::Redfish(Box::new(RedfishClient::new(config, sled)))
     }
 
-    /// The driver for a local switch; `off_time` is how long a cycle stays off.
-    #[must_use]
-    pub fn local<S>(switch: S, sled: Option<String>, off_time: Duration) -> Self
-    where
-        S: PowerSwitch + Send + 'static,
-    {
-        let (target, switch) = (Target::switch(sled), Arc::new(Mutex::new(switch)));
-        Self::Local(LocalSwitch {
-            target,
-            off_time,
-            generation: 0,
-            switch,
-        })
-    }
-
     /// Whose power it is, for messages.
     #[must_use]
     pub fn target(&self) -> Target {
         match self {
             Self::Ipmi(client) => client.target().clone(),
             Self::Redfish(client) => client.target().clone(),
-            Self::Command(command) => command.target().clone(),
+            Self::Plain(plain) => plain.target().clone(),
             Self::Wake(wake) => wake.target().clone(),
-            Self::Local(local) => local.target.clone(),
         }
     }
 
     /// How its word is checked.
     #[must_use]
     pub fn proof(&self) -> Proof {
-        let usual = Proof::default();
         match self {
-            Self::Ipmi(_) | Self::Redfish(_) | Self::Command(_) | Self::Wake(_) => usual,
-            // A second press of a button could undo the first.
-            Self::Local(local) => Proof {
-                commands: 1,
-                off_time: local.off_time,
-                ..usual
-            },
+            Self::Ipmi(_) | Self::Redfish(_) => Proof::default(),
+            Self::Plain(plain) => plain.proof(),
+            Self::Wake(wake) => wake.proof(),
         }
     }
 
     /// Commands from now on are those of this claim: a switch that outlives
     /// this process refuses older ones.
     pub fn claim(&mut self, generation: u64) {
-        if let Self::Local(local) = self {
-            local.generation = generation;
+        match self {
+            Self::Ipmi(_) | Self::Redfish(_) => {}
+            Self::Plain(plain) => plain.claim(generation),
+            Self::Wake(wake) => wake.claim(generation),
         }
     }
 
@@ -179,9 +146,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.read().await,
             Self::Redfish(client) => client.read().await,
-            Self::Command(command) => command.read().await,
+            Self::Plain(plain) => plain.read().await,
             Self::Wake(wake) => wake.read().await,
-            Self::Local(local) => local.read().await,
         }
     }
 
@@ -193,9 +159,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.power_on().await,
             Self::Redfish(client) => client.power_on().await,
-            Self::Command(command) => command.set(Power::On).await,
+            Self::Plain(plain) => plain.set(Power::On).await,
             Self::Wake(wake) => wake.set(Power::On).await,
-            Self::Local(local) => local.set(Power::On).await,
         }
     }
 
@@ -207,9 +172,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.power_off().await,
             Self::Redfish(client) => client.power_off().await,
-            Self::Command(command) => command.set(Power::Off).await,
+            Self::Plain(plain) => plain.set(Power::Off).await,
             Self::Wake(wake) => wake.set(Power::Off).await,
-            Self::Local(local) => local.set(Power::Off).await,
         }
     }
 
@@ -222,7 +186,7 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.set_boot_pxe(firmware).await,
             Self::Redfish(client) => client.set_boot_pxe(firmware).await,
-            Self::Command(_) | Self::Wake(_) | Self::Local(_) => Ok(BootOverride::UNCONFIRMED),
+            Self::Plain(_) | Self::Wake(_) => Ok(BootOverride::UNCONFIRMED),
         }
     }
 
@@ -231,98 +195,8 @@ impl Driver {
         match self {
             Self::Ipmi(client) => client.close().await,
             Self::Redfish(client) => client.close().await,
-            Self::Command(_) | Self::Wake(_) | Self::Local(_) => {}
+            Self::Plain(_) | Self::Wake(_) => {}
         }
-    }
-}
-
-impl LocalSwitch {
-    async fn read(&self) -> Result<PowerReading, PowerError> {
-        let sensed = self
-            .blocking("sense power", |switch| switch.sense())
-            .await?;
-        Ok(match sensed {
-            Sensed::On => PowerReading::On,
-            Sensed::Off => PowerReading::Off,
-            Sensed::Unknown => PowerReading::Unknown,
-        })
-    }
-
-    async fn set(&self, power: Power) -> Result<Switched, PowerError> {
-        let generation = self.generation;
-        self.blocking("set power", move |switch| {
-            switch.claim(generation);
-            switch.set_power(power)
-        })
-        .await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        call: impl FnOnce(&mut dyn Erased) -> Result<T, SwitchFault> + Send + 'static,
-    ) -> Result<T, PowerError> {
-        let switch = Arc::clone(&self.switch);
-        let task = tokio::task::spawn_blocking(move || {
-            // A panic inside of a pin driver leaves `commanded` unknown or
-            // right, never wrong, so the lock may be used again.
-            call(&mut *switch.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let fault = match tokio::time::timeout(SWITCH_DEADLINE, task).await {
-            Ok(Ok(Ok(value))) => return Ok(value),
-            Ok(Ok(Err(fault))) => fault,
-            Ok(Err(_)) => SwitchFault::other("the pin driver panicked"),
-            Err(_) => SwitchFault::other("the pin driver did not return in time"),
-        };
-        let SwitchFault { kind, detail } = fault;
-        Err(PowerError::Switch {
-            target: self.target.clone(),
-            what,
-            kind,
-            detail,
-        })
-    }
-}
-
-/// [`PowerSwitch`] without its error type.
-trait Erased: Send {
-    fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault>;
-    fn sense(&mut self) -> Result<Sensed, SwitchFault>;
-    fn claim(&mut self, generation: u64);
-}
-
-struct SwitchFault {
-    kind: ErrorKind,
-    detail: String,
-}
-
-impl SwitchFault {
-    fn other(detail: &str) -> Self {
-        Self {
-            kind: ErrorKind::Other,
-            detail: detail.to_owned(),
-        }
-    }
-
-    fn of(error: &impl switch::Error) -> Self {
-        Self {
-            kind: error.kind(),
-            detail: error.detail(),
-        }
-    }
-}
-
-impl<S: PowerSwitch + Send> Erased for S {
-    fn set_power(&mut self, power: Power) -> Result<Switched, SwitchFault> {
-        PowerSwitch::set_power(self, power).map_err(|error| SwitchFault::of(&error))
-    }
-
-    fn sense(&mut self) -> Result<Sensed, SwitchFault> {
-        PowerSwitch::sense(self).map_err(|error| SwitchFault::of(&error))
-    }
-
-    fn claim(&mut self, generation: u64) {
-        PowerSwitch::claim(self, generation);
     }
 }
 

@@ -30,8 +30,8 @@ use crate::{
     agents::{Agents, Wakers},
     boot_authority::Authority,
     config::{
-        Config, ConfigError, DriverConfig, LoadedInventory, load_config, load_inventory,
-        parse_inventory,
+        Config, ConfigError, DriverConfig, LoadedInventory, PlainConfig, load_config,
+        load_inventory, parse_inventory,
     },
     console::SerialDevice,
     dispatch::DispatchConfig,
@@ -43,9 +43,9 @@ use crate::{
     lease_keeper,
     netboot::{LeaseTable, dhcp, router_advertisement, tftp},
     power::{
-        CommandDriver, Driver, IpmiConfig, WakeDriver,
+        CommandDriver, Driver, IpmiConfig, Plain, WakeDriver,
         gpio::{
-            held::{HeldSwitch, HolderSocket},
+            held::{HeldSwitch, HolderSocket, SenseOnly},
             serve::SystemClock,
         },
     },
@@ -484,21 +484,32 @@ fn driver(sled: &str, config: &DriverConfig) -> anyhow::Result<Driver> {
             ipmi.restrict_host_interface = *restrict_host_interface;
             Ok(Driver::ipmi(ipmi, Some(sled.to_owned())))
         }
-        DriverConfig::Held { socket, held } => {
-            let holder = HolderSocket(socket.clone());
-            let switch = HeldSwitch::new(held.clone(), holder, SystemClock::start());
-            Ok(Driver::local(switch, Some(sled.to_owned()), CYCLE_OFF_TIME))
-        }
-        DriverConfig::Command(command) => {
-            let driver = CommandDriver::new(command.clone(), sled.to_owned());
-            Ok(Driver::Command(Box::new(driver)))
-        }
-        DriverConfig::Wake(wake) => {
-            let driver = WakeDriver::new(wake.clone(), sled.to_owned());
+        DriverConfig::Plain(config) => Ok(Driver::Plain(plain(sled, config))),
+        DriverConfig::Wake { wake, off } => {
+            let driver = WakeDriver::new(wake, plain(sled, off), sled.to_owned());
             Ok(Driver::Wake(Box::new(driver)))
         }
         DriverConfig::Redfish(redfish) => {
             Ok(Driver::redfish(redfish.clone(), Some(sled.to_owned())))
+        }
+    }
+}
+
+/// What no BMC stands behind.
+fn plain(sled: &str, config: &PlainConfig) -> Plain {
+    let clock = SystemClock::start();
+    let name = Some(sled.to_owned());
+    match config {
+        PlainConfig::Command(command) => {
+            Plain::command(CommandDriver::new(command.clone(), sled.to_owned()))
+        }
+        PlainConfig::Held { socket, held } => {
+            let switch = HeldSwitch::new(held.clone(), HolderSocket(socket.clone()), clock);
+            Plain::local(switch, name, CYCLE_OFF_TIME)
+        }
+        PlainConfig::Sense { socket, line } => {
+            let switch = SenseOnly::new(line.clone(), HolderSocket(socket.clone()), clock);
+            Plain::local(switch, name, CYCLE_OFF_TIME)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Relay, button, sense and holder on lines of a real kernel: a guest of
 //! Debian sid's kernel with `gpio-sim` and `i2c-stub` (`src/bin/gpio-guest`)
 //! kills daemons, and the kernel's own trace tells which line was set when.
-//! Another one powers a sled through its lines, which runs a job.
+//! Another one powers or wakes a sled through its lines, which runs a job.
 
 #[path = "gpio/guest.rs"]
 mod guest;
@@ -9,6 +9,7 @@ mod guest;
 mod job;
 
 use guest::{Console, Daemon, boot};
+use job::{JobEnd, Wiring};
 
 const BUTTON: u32 = 0;
 const RELAY: u32 = 2;
@@ -76,12 +77,7 @@ fn check_relay(console: &Console) {
         relay[3].contains("claim 4") && relay[3].contains("claim 5"),
         "{relay:?}"
     );
-    let levels: Vec<bool> = console
-        .edges(RELAY, false)
-        .iter()
-        .map(|(_, level)| *level)
-        .collect();
-    assert_eq!(levels, [true, false]);
+    assert_eq!(relay_levels(console), [true, false]);
 }
 
 /// Every press that began has one of the lengths that were asked for, whoever
@@ -162,10 +158,40 @@ fn fifty_daemons_are_killed_and_no_line_moves() {
 #[test]
 #[ignore = "two emulated machines for most of a minute; part of test-full"]
 fn a_sled_behind_a_relay_runs_a_job() {
-    let end = job::run();
-    assert_eq!(end.console.all("failed"), [] as [&str; 0]);
+    let end = job::run(Wiring::Relay);
+    check_job(&end);
+    // The kernel saw one edge up and one down, and the machine followed.
+    assert_eq!(relay_levels(&end.console), [true, false]);
+    let power = &end.power_log;
+    assert_eq!(count(power, "set power 0"), 1, "{power}");
+    // It turned itself off; its relay was opened after that.
+    let line = |word: &str| power.lines().position(|line| line.contains(word));
+    assert!(line("exited") < line("set power 0"), "{power}");
+}
 
-    // The job ran, and ran once.
+/// The relay closed and the machine slept on, until the packet came; it turned
+/// itself off behind the closed relay, and that was the proof.
+#[test]
+#[ignore = "two emulated machines for most of a minute; part of test-full"]
+fn a_sled_that_a_packet_wakes_runs_a_job() {
+    let end = job::run(Wiring::Woken);
+    check_job(&end);
+    assert_eq!(relay_levels(&end.console), [true]);
+    assert_eq!(count(&end.power_log, "set power 0"), 0, "{}", end.power_log);
+}
+
+fn relay_levels(console: &Console) -> Vec<bool> {
+    let edges = console.edges(RELAY, false);
+    edges.iter().map(|(_, level)| *level).collect()
+}
+
+fn count(log: &str, word: &str) -> usize {
+    log.lines().filter(|line| line.contains(word)).count()
+}
+
+/// The job ran, once, in one power-on of the machine.
+fn check_job(end: &JobEnd) {
+    assert_eq!(end.console.all("failed"), [] as [&str; 0]);
     assert_eq!(end.hub_job["conclusion"], "success", "{}", end.hub_job);
     let jobs = end.said("jobs");
     let jobs = jobs.as_array().unwrap();
@@ -173,20 +199,10 @@ fn a_sled_behind_a_relay_runs_a_job() {
     assert_eq!(jobs[0]["conclusion"], "success", "{jobs:?}");
     assert_eq!(jobs[0]["boot"]["receipt"], 1, "{jobs:?}");
 
-    // The kernel saw one edge up and one down, and the machine followed.
-    let edges = end.console.edges(RELAY, false);
-    let levels: Vec<bool> = edges.iter().map(|(_, level)| *level).collect();
-    assert_eq!(levels, [true, false], "{edges:?}");
     let power = &end.power_log;
-    let count = |word: &str| power.lines().filter(|line| line.contains(word)).count();
-    assert_eq!(count("started"), 1, "{power}");
-    assert_eq!(count("exited"), 1, "{power}");
-    assert_eq!(count("set power 1"), 1, "{power}");
-    assert_eq!(count("set power 0"), 1, "{power}");
-    // It turned itself off; its relay was opened after that.
-    let line = |word: &str| power.lines().position(|line| line.contains(word));
-    assert!(line("exited") < line("set power 0"), "{power}");
-
+    for word in ["started", "exited", "set power 1"] {
+        assert_eq!(count(power, word), 1, "{word}: {power}");
+    }
     let receipts = end.said("receipts");
     assert_eq!(receipts["ok"], true, "{receipts}");
     assert_eq!(receipts["receipts"], serde_json::json!([1]), "{receipts}");

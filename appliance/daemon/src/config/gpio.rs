@@ -1,4 +1,5 @@
-//! `[gpio]`, and `power = { driver = "relay" | "button", … }` of a sled.
+//! `[gpio]`, and `power = { driver = "relay" | "button", … }` of a sled; `sense`
+//! of one that is woken.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -8,10 +9,11 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::inventory::SledPower;
-use super::power::{DriverConfig, Place};
+use super::power::{Place, PlainConfig};
 use crate::power::button::{LONGEST_PRESS_MS, PressLengths};
 use crate::power::gpio::held::{HeldConfig, HeldKind};
 use crate::power::gpio::lines::{DEFAULT_FILE, DEFAULT_SOCKET, LineMap, LineSpec, Usage};
+use crate::power::sense::Active;
 
 /// How long a sense line may take to follow, in milliseconds, unless it is said.
 const SETTLE_MS: u32 = 5000;
@@ -76,8 +78,18 @@ pub(super) struct WireButton {
     force_ms: Option<u32>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireSense {
+    line: String,
+}
+
 impl Place<'_> {
-    pub(super) fn check_relay(&self, wire: WireRelay) -> Result<DriverConfig, ConfigError> {
+    pub(super) fn check_relay(
+        &self,
+        wire: WireRelay,
+        kind: HeldKind,
+    ) -> Result<PlainConfig, ConfigError> {
         let line = self.line("line", &wire.line)?;
         let Usage::Relay { latching } = line.usage else {
             return Err(self.wrong_use("line", line, "relay"));
@@ -89,10 +101,10 @@ impl Place<'_> {
                 self.config.gpio.lines.display()
             ));
         }
-        self.held(HeldKind::Relay, line, wire.sense, wire.settle_ms)
+        self.held(kind, line, wire.sense, wire.settle_ms)
     }
 
-    pub(super) fn check_button(&self, wire: WireButton) -> Result<DriverConfig, ConfigError> {
+    pub(super) fn check_button(&self, wire: WireButton) -> Result<PlainConfig, ConfigError> {
         let line = self.line("line", &wire.line)?;
         if line.usage != Usage::Button {
             return Err(self.wrong_use("line", line, "button"));
@@ -120,33 +132,49 @@ impl Place<'_> {
         line: &LineSpec,
         sense: Option<String>,
         settle_ms: Option<u32>,
-    ) -> Result<DriverConfig, ConfigError> {
+    ) -> Result<PlainConfig, ConfigError> {
         let settle_ms = settle_ms.unwrap_or(SETTLE_MS);
         if !(1..=LONGEST_SETTLE_MS).contains(&settle_ms) {
             let message = format!("power.settle_ms must be 1 to {LONGEST_SETTLE_MS}");
             return Err(self.wrong(message));
         }
-        let sense = sense.map(|name| self.line("sense", &name)).transpose()?;
-        match sense {
-            Some(sense) if !matches!(sense.usage, Usage::Sense { .. }) => {
-                return Err(self.wrong_use("sense", sense, "sense"));
-            }
-            Some(_) => {}
-            None => self.warn(format!(
+        let sense = sense.map(|name| self.sense_line("sense", &name));
+        let sense = sense.transpose()?;
+        if sense.is_none() {
+            self.warn(format!(
                 "power.sense is missing: a {} alone proves nothing, so this sled's power is never known and it gets no job; wire its power LED or a supply rail to a sense line",
                 line.usage.name()
-            )),
+            ));
         }
-        Ok(DriverConfig::Held {
+        Ok(PlainConfig::Held {
             socket: self.config.gpio.socket.clone(),
             held: HeldConfig {
                 kind,
                 line: line.name.clone(),
                 active: line.active,
-                sense: sense.map(|sense| (sense.name.clone(), sense.active)),
+                sense,
                 settle_ms,
             },
         })
+    }
+
+    /// A sense line alone, as the `off` of a machine that is woken.
+    pub(super) fn check_sense(&self, wire: &WireSense) -> Result<PlainConfig, ConfigError> {
+        let line = self.sense_line("line", &wire.line)?;
+        self.warn(
+            "power.off is a sense line alone, which cuts no power: when this sled does not turn itself off it is quarantined until you do; a relay in its supply could"
+                .to_owned(),
+        );
+        let socket = self.config.gpio.socket.clone();
+        Ok(PlainConfig::Sense { socket, line })
+    }
+
+    fn sense_line(&self, key: &str, name: &str) -> Result<(String, Active), ConfigError> {
+        let line = self.line(key, name)?;
+        match line.usage {
+            Usage::Sense { .. } => Ok((line.name.clone(), line.active)),
+            Usage::Relay { .. } | Usage::Button => Err(self.wrong_use(key, line, "sense")),
+        }
     }
 
     fn line(&self, key: &str, name: &str) -> Result<&LineSpec, ConfigError> {
@@ -173,11 +201,7 @@ impl Place<'_> {
 pub(super) fn check_each_line_once(file: &Path, sleds: &[SledPower]) -> Result<(), ConfigError> {
     let mut users: BTreeMap<&str, &str> = BTreeMap::new();
     for SledPower { sled, driver, .. } in sleds {
-        let DriverConfig::Held { held, .. } = driver else {
-            continue;
-        };
-        let sense = held.sense.as_ref().map(|(name, _)| name);
-        for name in [Some(&held.line), sense].into_iter().flatten() {
+        for name in driver.lines() {
             if let Some(other) = users.insert(name, sled) {
                 let message = format!(
                     "line \"{name}\" is used by \"{other}\" too: each sled needs lines of its own"

@@ -9,13 +9,14 @@ use std::time::Duration;
 use messages::Mac;
 use serde::Deserialize;
 
-use super::gpio::{LazyLines, WireButton, WireRelay};
+use super::gpio::{LazyLines, WireButton, WireRelay, WireSense};
 use super::inventory::SledPower;
 use super::{Config, ConfigError, SecretBytes, read_secret};
 use crate::console::SerialDevice;
 use crate::github::Secret;
-use crate::power::gpio::held::HeldConfig;
+use crate::power::gpio::held::{HeldConfig, HeldKind};
 use crate::power::redfish::{Endpoint, Fingerprint, RedfishConfig, RedfishPatience, Trust};
+use crate::power::sense::Active;
 use crate::power::wol::PORT;
 use crate::power::{CommandConfig, PasswordFile, WakeConfig};
 
@@ -39,6 +40,24 @@ pub enum DriverConfig {
         /// Take from the sled's own system what could turn its BMC against us.
         restrict_host_interface: bool,
     },
+    /// A BMC that speaks Redfish.
+    Redfish(RedfishConfig),
+    /// What no BMC stands behind.
+    Plain(PlainConfig),
+    /// A magic packet, and what reads and cuts power.
+    Wake {
+        /// The packet.
+        wake: WakeConfig,
+        /// The rest.
+        off: PlainConfig,
+    },
+}
+
+/// Settings of a driver that no BMC stands behind.
+#[derive(Debug)]
+pub enum PlainConfig {
+    /// A program of the operator's.
+    Command(CommandConfig),
     /// A relay or button behind a line of this machine.
     Held {
         /// Where the lines' holder listens.
@@ -46,12 +65,34 @@ pub enum DriverConfig {
         /// Which lines.
         held: HeldConfig,
     },
-    /// A BMC that speaks Redfish.
-    Redfish(RedfishConfig),
-    /// A program of the operator's.
-    Command(CommandConfig),
-    /// A magic packet, and a program for the rest.
-    Wake(WakeConfig),
+    /// A sense line alone, of a machine that is woken.
+    Sense {
+        /// Where the lines' holder listens.
+        socket: PathBuf,
+        /// Which line, and its level for "has power".
+        line: (String, Active),
+    },
+}
+
+impl DriverConfig {
+    /// The names of the lines of this machine that it uses.
+    pub(super) fn lines(&self) -> Vec<&str> {
+        let plain = match self {
+            Self::Ipmi { .. } | Self::Redfish(_) => return Vec::new(),
+            Self::Plain(plain) | Self::Wake { off: plain, .. } => plain,
+        };
+        match plain {
+            PlainConfig::Command(_) => Vec::new(),
+            PlainConfig::Held { held, .. } => {
+                let sense = held.sense.as_ref().map(|(name, _)| name.as_str());
+                [Some(held.line.as_str()), sense]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            PlainConfig::Sense { line, .. } => vec![line.0.as_str()],
+        }
+    }
 }
 
 /// The keys of each driver.
@@ -64,6 +105,7 @@ pub(super) enum WirePower {
     Redfish(WireRedfish),
     Command(WireCommand),
     Wol(WireWol),
+    Sense(WireSense),
 }
 
 #[derive(Deserialize)]
@@ -148,11 +190,17 @@ impl Place<'_> {
     pub(super) fn check(&self, wire: WirePower) -> Result<DriverConfig, ConfigError> {
         match wire {
             WirePower::Ipmi(wire) => self.check_ipmi(wire),
-            WirePower::Relay(wire) => self.check_relay(wire),
-            WirePower::Button(wire) => self.check_button(wire),
+            WirePower::Relay(wire) => self
+                .check_relay(wire, HeldKind::Relay)
+                .map(DriverConfig::Plain),
+            WirePower::Button(wire) => self.check_button(wire).map(DriverConfig::Plain),
             WirePower::Redfish(wire) => self.check_redfish(wire),
-            WirePower::Command(wire) => self.check_command(wire).map(DriverConfig::Command),
+            WirePower::Command(wire) => self.check_command(wire).map(DriverConfig::Plain),
             WirePower::Wol(wire) => self.check_wol(wire),
+            WirePower::Sense(_) => {
+                let message = "power.driver \"sense\" only sees: it is for the `off` of { driver = \"wol\", … }; a button or a relay has its sense line as `sense`";
+                Err(self.wrong(message))
+            }
         }
     }
 
@@ -237,7 +285,7 @@ impl Place<'_> {
         })
     }
 
-    fn check_command(&self, wire: WireCommand) -> Result<CommandConfig, ConfigError> {
+    fn check_command(&self, wire: WireCommand) -> Result<PlainConfig, ConfigError> {
         let mut arguments = wire.program;
         if arguments.is_empty() || arguments.iter().any(|text| text.contains('\0')) {
             let message = "power.program is empty: give the program and its arguments, such as [\"/usr/local/bin/pdu\", \"--outlet\", \"4\"]";
@@ -270,18 +318,24 @@ impl Place<'_> {
         if !(1..=60).contains(&deadline_s) {
             return Err(self.wrong("power.deadline_s must be 1 to 60"));
         }
-        Ok(CommandConfig {
+        Ok(PlainConfig::Command(CommandConfig {
             program,
             arguments,
             deadline: Duration::from_secs(deadline_s),
-        })
+        }))
     }
 
     fn check_wol(&self, wire: WireWol) -> Result<DriverConfig, ConfigError> {
         let off = match wire.off.map(|off| *off) {
             Some(WirePower::Command(off)) => self.check_command(off)?,
-            None | Some(_) => {
-                let message = "power.off must be { driver = \"command\", … }: Wake-on-LAN only turns on, and a sled that nobody can prove off gets no job";
+            Some(WirePower::Relay(off)) => self.check_relay(off, HeldKind::Supply)?,
+            Some(WirePower::Sense(off)) => self.check_sense(&off)?,
+            Some(WirePower::Ipmi(_) | WirePower::Redfish(_) | WirePower::Button(_)) => {
+                let message = "power.off is a driver that turns the machine on too: use it alone, without wol";
+                return Err(self.wrong(message));
+            }
+            Some(WirePower::Wol(_)) | None => {
+                let message = "power.off must be { driver = \"command\", … }, \"relay\" or \"sense\": Wake-on-LAN only turns on, and a sled that nobody can prove off gets no job";
                 return Err(self.wrong(message));
             }
         };
@@ -319,11 +373,8 @@ impl Place<'_> {
                 return Err(self.wrong(message));
             }
         };
-        Ok(DriverConfig::Wake(WakeConfig {
-            mac,
-            broadcast,
-            off,
-        }))
+        let wake = WakeConfig { mac, broadcast };
+        Ok(DriverConfig::Wake { wake, off })
     }
 
     fn check_redfish(&self, wire: WireRedfish) -> Result<DriverConfig, ConfigError> {

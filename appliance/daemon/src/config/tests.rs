@@ -491,7 +491,7 @@ fn programs_are_looked_at() {
         format!("{{ driver = \"command\", program = [\"{shown}\", \"--outlet\", \"4\"]{rest} }}")
     };
     let loaded = folder.load(CONFIG, &with_power(&command(""))).unwrap();
-    let DriverConfig::Command(read) = &loaded.power[0].driver else {
+    let DriverConfig::Plain(PlainConfig::Command(read)) = &loaded.power[0].driver else {
         panic!("{:?}", loaded.power[0].driver);
     };
     assert_eq!((&read.program, read.deadline.as_secs()), (&program, 10));
@@ -528,7 +528,10 @@ fn waking_needs_a_proof_of_off() {
     let read = |power: &str| {
         let loaded = folder.load(CONFIG, &with_power(power)).unwrap();
         match &loaded.power[0].driver {
-            DriverConfig::Wake(wake) => (wake.mac.to_string(), wake.broadcast.to_string()),
+            DriverConfig::Wake {
+                wake,
+                off: PlainConfig::Command(_),
+            } => (wake.mac.to_string(), wake.broadcast.to_string()),
             other => panic!("{other:?}"),
         }
     };
@@ -543,6 +546,16 @@ fn waking_needs_a_proof_of_off() {
     check_power("{ driver = \"wol\" }", &["power.off", "only turns on"]);
     let circle = format!("off = {{ driver = \"wol\", {off} }}");
     check_power(&wol(&circle), &["power.off", "only turns on"]);
+    for turns_on in [
+        "{ driver = \"ipmi\", address = \"10.78.0.11\", username = \"a\", password_path = \"bmc-01\" }",
+        "{ driver = \"redfish\", url = \"http://127.0.0.1\", username = \"a\", password_path = \"bmc-01\" }",
+        "{ driver = \"button\", line = \"pwr-01\" }",
+    ] {
+        check_power(
+            &wol(&format!("off = {turns_on}")),
+            &["sled-01", "power.off", "use it alone"],
+        );
+    }
     check_power(
         &wol(&format!("broadcast = \"x\", {off}")),
         &["power.broadcast"],

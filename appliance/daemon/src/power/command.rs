@@ -215,4 +215,4 @@ impl CommandDriver {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

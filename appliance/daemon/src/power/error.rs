@@ -365,7 +365,12 @@ impl PowerError {
             | Self::Late { .. }
             | Self::Serial { .. } => PowerErrorKind::Dead,
             Self::Garbage { .. } | Self::Malformed { .. } => PowerErrorKind::Garbage,
-            Self::UnsupportedCipher { .. } | Self::Lacks { .. } => PowerErrorKind::Unsupported,
+            Self::UnsupportedCipher { .. }
+            | Self::Lacks { .. }
+            | Self::Switch {
+                kind: ErrorKind::NoCut,
+                ..
+            } => PowerErrorKind::Unsupported,
             Self::SessionRefused { .. }
             | Self::Refused { .. }
             | Self::StillOn { .. }

@@ -22,4 +22,4 @@ pub mod serve;
 pub mod wire;
 
 #[cfg(test)]
-mod bench;
+pub(super) mod bench;

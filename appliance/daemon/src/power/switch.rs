@@ -79,6 +79,8 @@ pub enum ErrorKind {
     Holder,
     /// The sense line did not follow the command.
     NotFollowed,
+    /// There is nothing that could cut the power.
+    NoCut,
     /// Anything else.
     Other,
 }
@@ -90,6 +92,7 @@ impl fmt::Display for ErrorKind {
             Self::Sense => "the sense line cannot be read",
             Self::Holder => "the line holder is out of reach",
             Self::NotFollowed => "the sled did not follow",
+            Self::NoCut => "nothing can cut it",
             Self::Other => "the switch failed",
         })
     }

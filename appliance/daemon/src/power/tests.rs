@@ -1,6 +1,7 @@
 //! Local switches through [`Driver`], and what the errors tell a person.
 
 use std::io;
+use std::time::Duration;
 
 use embedded_hal_mock::eh1::MockError;
 use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
@@ -11,10 +12,15 @@ use protocols::rmcp::{
 
 use super::relay::Relay;
 use super::sense::{Active, NoSense, SensePin};
+use super::switch::PowerSwitch;
 use super::*;
 
 fn local<S: PowerSwitch + Send + 'static>(switch: S) -> Driver {
-    Driver::local(switch, Some("sled-01".to_owned()), Duration::ZERO)
+    Driver::Plain(Plain::local(
+        switch,
+        Some("sled-01".to_owned()),
+        Duration::ZERO,
+    ))
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Wake-on-LAN: a magic packet turns a machine on, and that is all it can do.
-//! So it is paired with a program that reads and cuts power; without that no
-//! sled could be proved off.
+//! So it is paired with what reads power and, but for a sense line alone, cuts
+//! it; without that no sled could be proved off.
 //!
-//! To turn on, the program's `on` comes first: what cuts the supply must give
-//! it back before a network card can listen.
+//! To turn on, the supply comes first: what cuts it must give it back before a
+//! network card can listen. Whether the machine is on is asked after the packet.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use messages::Mac;
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
-use super::command::{CommandConfig, CommandDriver};
+use super::PowerReading;
 use super::error::{PowerError, Target};
-use super::switch::Power;
-use super::{PowerReading, Switched};
+use super::plain::Plain;
+use super::switch::{Power, Switched};
+use super::truth::Proof;
 
 /// The port by convention: discard. Cards look at the bytes alone.
 pub const PORT: u16 = 9;
@@ -26,15 +27,13 @@ const GAP: Duration = Duration::from_secs(1);
 /// Technology", 1995).
 const PACKET_BYTES: usize = 6 + 16 * 6;
 
-/// How to wake a machine, and how to see it and cut its power.
+/// How to wake a machine.
 #[derive(Clone, Debug)]
 pub struct WakeConfig {
     /// The network card that listens.
     pub mac: Mac,
     /// The broadcast address of its network.
     pub broadcast: SocketAddrV4,
-    /// What reads and cuts power.
-    pub off: CommandConfig,
 }
 
 /// A machine that is woken over its network.
@@ -42,21 +41,19 @@ pub struct WakeDriver {
     target: Target,
     packet: [u8; PACKET_BYTES],
     broadcast: SocketAddrV4,
-    off: CommandDriver,
+    off: Plain,
 }
 
 impl WakeDriver {
-    /// Sends nothing yet.
+    /// Wakes by packet; `off` reads and cuts. Sends nothing yet.
     #[must_use]
-    pub fn new(config: WakeConfig, sled: String) -> Self {
+    pub fn new(config: &WakeConfig, off: Plain, sled: String) -> Self {
+        let by = format!("Wake-on-LAN to {}", config.broadcast);
         Self {
-            target: Target::new(
-                format!("Wake-on-LAN to {}", config.broadcast),
-                Some(sled.clone()),
-            ),
+            target: Target::new(by, Some(sled)),
             packet: magic_packet(config.mac),
             broadcast: config.broadcast,
-            off: CommandDriver::new(config.off, sled),
+            off,
         }
     }
 
@@ -66,32 +63,49 @@ impl WakeDriver {
         &self.target
     }
 
-    /// What the paired program says.
+    /// How its word is checked: a second packet does no harm.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        Proof {
+            commands: Proof::default().commands,
+            ..self.off.proof()
+        }
+    }
+
+    /// As [`Driver::claim`](super::Driver::claim).
+    pub fn claim(&mut self, generation: u64) {
+        self.off.claim(generation);
+    }
+
+    /// What the other half sees.
     ///
     /// # Errors
-    /// As [`CommandDriver::read`].
+    /// As [`Plain::read`].
     pub async fn read(&self) -> Result<PowerReading, PowerError> {
         self.off.read().await
     }
 
-    /// Wakes the machine, or has the program cut its power.
+    /// Wakes the machine, unless it is on, or has its power cut.
     ///
     /// # Errors
-    /// When the program fails, or no packet can be sent.
+    /// When the other half fails, or no packet can be sent.
     pub async fn set(&self, power: Power) -> Result<Switched, PowerError> {
-        if self.off.set(power).await? == Switched::AlreadySo {
+        let supply = self.off.set(power).await?;
+        if power == Power::Off {
+            return Ok(supply);
+        }
+        // A supply that is there says nothing of a machine that sleeps.
+        if supply == Switched::AlreadySo && self.read().await? == PowerReading::On {
             return Ok(Switched::AlreadySo);
         }
-        if power == Power::On {
-            for copy in 0..COPIES {
-                if copy > 0 {
-                    sleep(GAP).await;
-                }
-                self.wake().await.map_err(|source| PowerError::Packet {
-                    target: self.target.clone(),
-                    source,
-                })?;
+        for copy in 0..COPIES {
+            if copy > 0 {
+                sleep(GAP).await;
             }
+            self.wake().await.map_err(|source| PowerError::Packet {
+                target: self.target.clone(),
+                source,
+            })?;
         }
         Ok(Switched::Commanded)
     }
@@ -112,53 +126,4 @@ fn magic_packet(mac: Mac) -> [u8; PACKET_BYTES] {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_supply_comes_first_then_the_packet() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("plug");
-        let text = format!(
-            "#!/bin/sh\ncd {}\ncase $1 in status) cat power ;; *) echo $1 >> log ;; esac\n",
-            folder.path().display()
-        );
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let power = |word: &str| fs::write(folder.path().join("power"), word).unwrap();
-        let card = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let std::net::SocketAddr::V4(broadcast) = card.local_addr().unwrap() else {
-            panic!("an IPv4 address");
-        };
-        let config = WakeConfig {
-            mac: "52:54:00:77:00:01".parse().unwrap(),
-            broadcast,
-            off: CommandConfig {
-                program,
-                arguments: Vec::new(),
-                deadline: Duration::from_secs(20),
-            },
-        };
-        let driver = WakeDriver::new(config, "sled-01".to_owned());
-
-        power("on");
-        assert_eq!(driver.set(Power::On).await.unwrap(), Switched::AlreadySo);
-        assert_eq!(driver.set(Power::Off).await.unwrap(), Switched::Commanded);
-        power("off");
-        assert_eq!(driver.read().await.unwrap(), PowerReading::Off);
-        assert_eq!(driver.set(Power::On).await.unwrap(), Switched::Commanded);
-        let log = fs::read_to_string(folder.path().join("log")).unwrap();
-        assert_eq!(log, "off\non\n");
-        let mut buffer = [0; 200];
-        for _ in 0..COPIES {
-            let (length, _) = card.try_recv_from(&mut buffer).unwrap();
-            let mut expect = vec![0xff; 6];
-            expect.extend([0x52, 0x54, 0x00, 0x77, 0x00, 0x01].repeat(16));
-            assert_eq!(&buffer[..length], expect);
-        }
-        assert!(card.try_recv_from(&mut buffer).is_err(), "nothing more");
-    }
-}
+mod tests;

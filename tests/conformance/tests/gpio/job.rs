@@ -1,7 +1,8 @@
 //! An appliance in a guest with `gpio-sim` lines, and a sled of the lab that
 //! stands behind them: what the guest's relay line does, the supply of
 //! the sled's machine follows, and the guest's sense line shows the machine, as
-//! its power LED does: dark when it turned itself off behind a closed relay.
+//! its power LED does: dark when it turned itself off behind a closed relay. Or
+//! the machine sleeps behind the relay until a magic packet comes.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -30,8 +31,100 @@ const HUB_HERE: &str = "127.0.0.1:9400";
 const WEBHOOK: &str = "10.77.0.2:8400";
 const NETWORK: &str = "link set lo up\naddress add 10.77.0.2/24 dev eth0\nlink set eth0 up\n";
 
-const LINES: &str = "[[line]]\nname = \"relay-02\"\nuse = \"relay\"\nchip = \"sled\"\noffset = 2\n\
-     [[line]]\nname = \"sense-02\"\nuse = \"sense\"\nchip = \"sled\"\noffset = 3\n";
+/// How the machine stands behind the lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wiring {
+    /// It starts with its supply.
+    Relay,
+    /// It sleeps behind its supply until it is woken.
+    Woken,
+}
+
+impl Wiring {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Woken => "woken",
+        }
+    }
+
+    /// The sled's power settings.
+    fn driver(self) -> String {
+        let lines =
+            "driver = \"relay\", line = \"relay-02\", sense = \"sense-02\", settle_ms = 20000";
+        match self {
+            Self::Relay => format!("{{ {lines} }}"),
+            Self::Woken => format!("{{ driver = \"wol\", off = {{ {lines} }} }}"),
+        }
+    }
+
+    /// `lines.toml`. What stays closed must be latching, or its holder would
+    /// not end.
+    fn lines(self) -> String {
+        let latching = self == Self::Woken;
+        format!(
+            "[[line]]\nname = \"relay-02\"\nuse = \"relay\"\nchip = \"sled\"\noffset = 2\n\
+             latching = {latching}\n\
+             [[line]]\nname = \"sense-02\"\nuse = \"sense\"\nchip = \"sled\"\noffset = 3\n"
+        )
+    }
+
+    /// How long it may take to turn itself off: a proof without a cut takes
+    /// longer than an agent may be silent.
+    fn power_off_s(self) -> u32 {
+        match self {
+            Self::Relay => 10,
+            Self::Woken => 60,
+        }
+    }
+
+    /// The line whose fall ends the job: behind a closed relay only a machine
+    /// that a packet must wake is off.
+    fn last(self) -> &'static str {
+        match self {
+            Self::Relay => "2",
+            Self::Woken => "3",
+        }
+    }
+}
+
+/// What Wake-on-LAN sends to a card (AMD, "Magic Packet Technology", 1995).
+fn magic_packet(mac: &str) -> Vec<u8> {
+    let mac: Vec<u8> = mac
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    [vec![0xff; 6], mac.repeat(16)].concat()
+}
+
+/// The machine's network card on the bridge: how many packets came that are
+/// for it.
+struct Card {
+    heard: PathBuf,
+    packet: Vec<u8>,
+    _ear: Running,
+}
+
+impl Card {
+    fn listen(lab: &Lab, sled: &LabSled, dir: &Path) -> Self {
+        let heard = dir.join("packets");
+        let file = File::create(&heard).unwrap();
+        let mut socat = lab.command("socat");
+        socat.args(["-u", "UDP4-RECV:9", "STDOUT"]);
+        let ear = socat.stdin(Stdio::null()).stdout(file).spawn().unwrap();
+        Self {
+            heard,
+            packet: magic_packet(&sled.mac),
+            _ear: Running(ear),
+        }
+    }
+
+    fn packets(&self) -> usize {
+        let heard = fs::read(&self.heard).unwrap();
+        let packets = heard.chunks(self.packet.len());
+        packets.filter(|bytes| *bytes == self.packet).count()
+    }
+}
 
 /// What is left when the job is done.
 pub(crate) struct JobEnd {
@@ -60,10 +153,10 @@ impl Drop for Running {
 }
 
 /// Runs one job and waits for its receipt.
-pub(crate) fn run() -> JobEnd {
+pub(crate) fn run(wiring: Wiring) -> JobEnd {
     let target = guest::target().canonicalize().unwrap();
     let images = target.join("images");
-    let dir = target.join("e2e/gpio-job");
+    let dir = target.join(format!("e2e/gpio-job-{}", wiring.name()));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap();
     let mut config = LabConfig::new(dir.join("lab"));
@@ -75,9 +168,9 @@ pub(crate) fn run() -> JobEnd {
 
     let files = Standalone::new().unwrap();
     let _hub = start_hub(&lab, files.dir(), &images, &dir);
-    configure(files.dir(), &images, &sled);
-    let mut guest = start_guest(&lab, files.dir(), &target, &dir);
-    let job = play(&lab, &sled, &mut guest, &dir);
+    configure(files.dir(), &images, &sled, wiring);
+    let mut guest = start_guest(&lab, files.dir(), &target, &dir, wiring);
+    let job = play(&lab, &sled, &mut guest, &dir, wiring);
 
     let console = fs::read(dir.join("console.log")).unwrap();
     let console = Console(String::from_utf8_lossy(&console).into_owned());
@@ -93,7 +186,7 @@ pub(crate) fn run() -> JobEnd {
 }
 
 /// Plays the wiring until the guest is done. The job's number.
-fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path) -> u64 {
+fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path, wiring: Wiring) -> u64 {
     let start = Instant::now();
     let console = || {
         let bytes = fs::read(dir.join("console.log")).unwrap_or_default();
@@ -120,6 +213,9 @@ fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path) -> u64 {
         }
     };
     wire.set_read_timeout(Some(LOOK)).unwrap();
+    let card = (wiring == Wiring::Woken).then(|| Card::listen(lab, sled, dir));
+    // A card without supply hears nothing.
+    let mut deaf_to = None;
     let (mut job, mut heard, mut lit) = (None, String::new(), false);
     loop {
         let said = look_after(guest);
@@ -137,10 +233,18 @@ fn play(lab: &Lab, sled: &LabSled, guest: &mut Running, dir: &Path) -> u64 {
         let read = wire.read(&mut bytes).unwrap_or_default();
         heard += &String::from_utf8_lossy(&bytes[..read]);
         while let Some((line, rest)) = heard.split_once('\n') {
-            if let Some(level) = line.trim().strip_prefix("level ") {
-                chassis(lab, sled, level);
+            match (line.trim().strip_prefix("level "), &card) {
+                (Some("1"), Some(card)) => deaf_to = Some(card.packets()),
+                (Some(level), _) => chassis(lab, sled, level),
+                (None, _) => {}
             }
             heard = rest.to_owned();
+        }
+        if let (Some(card), Some(missed)) = (&card, deaf_to)
+            && card.packets() > missed
+        {
+            deaf_to = None;
+            chassis(lab, sled, "1");
         }
         if is_lit(sled) != lit {
             lit = !lit;
@@ -198,18 +302,19 @@ fn start_hub(lab: &Lab, files: &Path, images: &Path, dir: &Path) -> Running {
 }
 
 /// The appliance's own files, as they lie in the guest's `/rig`.
-fn configure(files: &Path, images: &Path, sled: &LabSled) {
+fn configure(files: &Path, images: &Path, sled: &LabSled, wiring: Wiring) {
     let text = format!(
         "[server]\npublic_url = \"https://10.77.0.2:8443\"\nwebhook_listen = \"{WEBHOOK}\"\n\
          admin_listen = \"127.0.0.1:8443\"\nsled_interface = \"eth0\"\n\
          sled_listen = \"10.77.0.2:8480\"\nstate_dir = \"state\"\n\
          ipxe_dir = \"ipxe\"\n\
          [dhcp]\nmode = \"server\"\nrange = \"10.77.0.50-10.77.0.60\"\n\
-         [deadlines]\npower_off_s = 10\n\
+         [deadlines]\npower_off_s = {off}\n\
          [gpio]\nlines = \"/lines.toml\"\nsocket = \"/run/gpio.sock\"\n\
          [[github]]\nname = \"main\"\napi_url = \"http://{HUB_HERE}\"\n\
          web_url = \"http://{HUB_SLEDS}\"\napp_id = 123456\n\
-         private_key_path = \"gh-app.pem\"\nwebhook_secret_path = \"webhook-secret\"\n"
+         private_key_path = \"gh-app.pem\"\nwebhook_secret_path = \"webhook-secret\"\n",
+        off = wiring.power_off_s()
     );
     fs::write(files.join("musher.toml"), text).unwrap();
     let text = format!(
@@ -218,10 +323,10 @@ fn configure(files: &Path, images: &Path, sled: &LabSled) {
          [[pool]]\nname = \"linux-x64\"\ngithub = \"main\"\nscope = {{ org = \"octo-org\" }}\n\
          labels = [\"self-hosted\", \"linux\", \"x64\"]\nimage = \"runner\"\n\
          [[sled]]\nname = \"{name}\"\npools = [\"linux-x64\"]\nmac = \"{mac}\"\n\
-         power = {{ driver = \"relay\", line = \"relay-02\", sense = \"sense-02\", \
-         settle_ms = 20000 }}\n",
+         power = {driver}\n",
         name = sled.name,
-        mac = sled.mac
+        mac = sled.mac,
+        driver = wiring.driver()
     );
     fs::write(files.join("inventory.toml"), text).unwrap();
     fs::write(files.join("webhook"), WEBHOOK).unwrap();
@@ -236,17 +341,18 @@ fn configure(files: &Path, images: &Path, sled: &LabSled) {
 }
 
 /// Boots the guest on the lab's bridge, with the wiring as its second port.
-fn start_guest(lab: &Lab, files: &Path, target: &Path, dir: &Path) -> Running {
+fn start_guest(lab: &Lab, files: &Path, target: &Path, dir: &Path, wiring: Wiring) -> Running {
     let kernel = guest::kernel(target);
     let root = dir.join("root");
     guest::programs(&root);
     guest::install(Path::new("/usr/sbin/ip"), &root.join("ip"));
     guest::modules(&kernel, &root, &MODULES);
     for (name, text) in [
-        ("lines.toml", LINES),
+        ("lines.toml", wiring.lines().as_str()),
         ("network", NETWORK),
         ("hub", HUB),
         ("kills", "0"),
+        ("last", wiring.last()),
     ] {
         fs::write(root.join(name), text).unwrap();
     }

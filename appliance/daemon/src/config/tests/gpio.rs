@@ -51,7 +51,7 @@ fn load(power: &str) -> Result<LoadedInventory, ConfigError> {
 fn a_button_with_sense_is_read() {
     let loaded = load(BUTTON).unwrap();
     assert_eq!(loaded.warnings, [] as [&str; 0]);
-    let DriverConfig::Held { socket, held } = &loaded.power[0].driver else {
+    let DriverConfig::Plain(PlainConfig::Held { socket, held }) = &loaded.power[0].driver else {
         panic!("no held line");
     };
     assert!(socket.is_absolute() && socket.ends_with("gpio.sock"));
@@ -62,6 +62,65 @@ fn a_button_with_sense_is_read() {
         off_ms: 6000,
     };
     assert_eq!(held.kind, HeldKind::Button(lengths));
+}
+
+/// Wake-on-LAN with this `off`.
+fn woken(off: &str) -> String {
+    format!("{{ driver = \"wol\", off = {off} }}")
+}
+
+#[test]
+fn a_machine_that_is_woken_has_its_supply_behind_a_relay() {
+    let off = r#"{ driver = "relay", line = "relay-03", sense = "sense-01" }"#;
+    let loaded = load(&woken(off)).unwrap();
+    assert_eq!(loaded.warnings, [] as [&str; 0]);
+    let DriverConfig::Wake {
+        off: PlainConfig::Held { held, .. },
+        ..
+    } = &loaded.power[0].driver
+    else {
+        panic!("no held line");
+    };
+    assert_eq!(
+        (held.line.as_str(), held.kind),
+        ("relay-03", HeldKind::Supply)
+    );
+    assert_eq!(held.sense, Some(("sense-01".to_owned(), Active::High)));
+}
+
+#[test]
+fn a_machine_that_is_woken_may_have_a_sense_line_alone() {
+    let sense = r#"{ driver = "sense", line = "sense-01" }"#;
+    let loaded = load(&woken(sense)).unwrap();
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    for part in ["sled-01", "cuts no power", "quarantined"] {
+        assert!(warning.contains(part), "{warning} lacks {part}");
+    }
+    let DriverConfig::Wake {
+        off: PlainConfig::Sense { socket, line },
+        ..
+    } = &loaded.power[0].driver
+    else {
+        panic!("no sense line");
+    };
+    assert!(socket.is_absolute() && socket.ends_with("gpio.sock"));
+    assert_eq!(line, &("sense-01".to_owned(), Active::High));
+
+    let check = |power: &str, parts: &[&str]| {
+        let error = load(power).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    };
+    check(sense, &["sled-01", "only sees", "wol"]);
+    let relay = sense.replace("sense-01", "relay-03");
+    check(&woken(&relay), &["power.line", "is a relay", "not a sense"]);
+    let more = sense.replace(" }", ", settle_ms = 9 }");
+    check(&woken(&more), &["inventory.toml:19:", "settle_ms"]);
+    let button = r#"{ driver = "relay", line = "pwr-01", sense = "sense-01" }"#;
+    check(&woken(button), &["pwr-01", "is a button", "not a relay"]);
 }
 
 #[test]
@@ -129,12 +188,18 @@ fn a_line_serves_one_sled() {
         .replace("button", "relay")
         .replace("pwr-01", "relay-03")
         .replace(", press_ms = 300", "");
+    let third = first
+        .replace("sled-01", "sled-02")
+        .replace("00:01\"", "00:02\"")
+        .replace(BUTTON, &woken(r#"{ driver = "sense", line = "sense-01" }"#));
     let pools = &INVENTORY[..INVENTORY.find("[[sled]]").unwrap()];
     let config = format!("{CONFIG}\n[gpio]\nlines = \"lines.toml\"\n");
-    let inventory = format!("{pools}{first}{second}");
-    let error = folder.load(&config, &inventory).unwrap_err().to_string();
-    for part in ["sense-01", "sled-01", "sled-02", "lines of its own"] {
-        assert!(error.contains(part), "{error}");
+    for other in [second, third] {
+        let inventory = format!("{pools}{first}{other}");
+        let error = folder.load(&config, &inventory).unwrap_err().to_string();
+        for part in ["sense-01", "sled-01", "sled-02", "lines of its own"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::*;
-use crate::power::{Checked, Driver, Proof};
+use crate::power::{Checked, Driver, Plain, Proof};
 
 /// A program whose folder is `$home`; power is the file `power` in it.
-struct Program(TempDir);
+pub(in crate::power) struct Program(TempDir);
 
 impl Program {
     fn new(body: &str) -> Self {
@@ -31,14 +31,14 @@ impl Program {
 
     /// A plug that keeps its word but for the cases in `body`, which comes
     /// first and sees the verb as `$2`.
-    fn plug(power: &str, body: &str) -> Self {
+    pub(in crate::power) fn plug(power: &str, body: &str) -> Self {
         let honest = "case $2 in status) cat $home/power ;; *) echo $2 > $home/power ;; esac";
         let program = Self::new(&format!("{body}\n{honest}"));
         fs::write(program.file("power"), power).unwrap();
         program
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(in crate::power) fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -59,12 +59,12 @@ impl Program {
         CommandDriver::new(config, "sled-01".to_owned())
     }
 
-    fn patient(&self) -> CommandDriver {
+    pub(in crate::power) fn patient(&self) -> CommandDriver {
         self.driver(Duration::from_secs(20))
     }
 
     /// The verbs that it was run with.
-    fn verbs(&self) -> Vec<String> {
+    pub(in crate::power) fn verbs(&self) -> Vec<String> {
         let log = fs::read_to_string(self.file("log")).unwrap();
         let verb = |line: &str| {
             let rest = line.strip_prefix("--outlet 4 ").unwrap();
@@ -80,7 +80,7 @@ impl Program {
             off_time: Duration::from_millis(10),
             ..Proof::default()
         };
-        Checked::with_proof(Driver::Command(Box::new(self.patient())), proof)
+        Checked::with_proof(Driver::Plain(Plain::command(self.patient())), proof)
     }
 }
 

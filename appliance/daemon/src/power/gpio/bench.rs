@@ -8,14 +8,16 @@ use std::time::Duration;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin, PinState};
 
+use super::held::{HeldError, Holder};
 use super::hold::{Clock, Hold, HoldPin};
 use super::lines::{LineSpec, Place, Pull, Usage};
 use super::pins::PinError;
+use super::wire::{Answer, Order, Request, Standing, VERSION};
 use crate::power::sense::Active;
 
 /// A clock. By hand, delays wait until a test moves time on.
 #[derive(Clone)]
-pub(super) struct BenchClock(Arc<(Mutex<Time>, Condvar)>);
+pub(in crate::power) struct BenchClock(Arc<(Mutex<Time>, Condvar)>);
 
 struct Time {
     now_ms: u64,
@@ -24,7 +26,7 @@ struct Time {
 }
 
 impl BenchClock {
-    pub(super) fn new(by_hand: bool) -> Self {
+    pub(in crate::power) fn new(by_hand: bool) -> Self {
         let time = Time {
             now_ms: 0,
             by_hand,
@@ -33,16 +35,16 @@ impl BenchClock {
         Self(Arc::new((Mutex::new(time), Condvar::new())))
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(in crate::power) fn now_ms(&self) -> u64 {
         self.0.0.lock().unwrap().now_ms
     }
 
-    pub(super) fn advance_to(&self, now_ms: u64) {
+    pub(in crate::power) fn advance_to(&self, now_ms: u64) {
         self.0.0.lock().unwrap().now_ms = now_ms;
         self.0.1.notify_all();
     }
 
-    pub(super) fn wait_for_sleepers(&self, count: usize) {
+    pub(in crate::power) fn wait_for_sleepers(&self, count: usize) {
         let time = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(time, |time| time.sleepers != count));
     }
@@ -77,10 +79,13 @@ impl Clock for BenchClock {
 
 /// A line that can be looked at from outside.
 #[derive(Clone)]
-pub(super) struct BenchPin {
+pub(in crate::power) struct BenchPin {
     clock: BenchClock,
     wire: Arc<Mutex<Wire>>,
 }
+
+/// A level from outside, asked for when it is read.
+type Outside = Box<dyn FnMut() -> bool + Send>;
 
 #[derive(Default)]
 struct Wire {
@@ -90,6 +95,7 @@ struct Wire {
     stuck: bool,
     /// Levels that come from outside, each from its time on.
     script: Vec<(u64, bool)>,
+    outside: Option<Outside>,
     edges: Vec<(u64, bool)>,
 }
 
@@ -101,23 +107,27 @@ impl BenchPin {
         }
     }
 
-    pub(super) fn found(&self, high: bool) -> &Self {
+    pub(in crate::power) fn found(&self, high: bool) -> &Self {
         let mut wire = self.wire.lock().unwrap();
         (wire.driven_to, wire.high) = (Some(PinState::from(high)), high);
         drop(wire);
         self
     }
 
-    pub(super) fn stuck(&self) {
+    pub(in crate::power) fn stuck(&self) {
         self.wire.lock().unwrap().stuck = true;
     }
 
-    pub(super) fn shows(&self, script: &[(u64, bool)]) {
+    pub(in crate::power) fn shows(&self, script: &[(u64, bool)]) {
         self.wire.lock().unwrap().script = script.to_vec();
     }
 
+    pub(in crate::power) fn follows(&self, outside: impl FnMut() -> bool + Send + 'static) {
+        self.wire.lock().unwrap().outside = Some(Box::new(outside));
+    }
+
     /// What was driven, and when in ms.
-    pub(super) fn edges(&self) -> Vec<(u64, bool)> {
+    pub(in crate::power) fn edges(&self) -> Vec<(u64, bool)> {
         self.wire.lock().unwrap().edges.clone()
     }
 }
@@ -151,7 +161,10 @@ impl OutputPin for BenchPin {
 impl InputPin for BenchPin {
     fn is_high(&mut self) -> Result<bool, PinError> {
         let now_ms = self.clock.now_ms();
-        let wire = self.wire.lock().unwrap();
+        let mut wire = self.wire.lock().unwrap();
+        if let Some(outside) = &mut wire.outside {
+            return Ok(outside());
+        }
         let shown = wire.script.iter().rev().find(|(from, _)| *from <= now_ms);
         Ok(shown.map_or(wire.high, |(_, high)| *high))
     }
@@ -168,25 +181,25 @@ impl HoldPin for BenchPin {
 }
 
 /// A plain relay, a latching one, a button and a sense line.
-pub(super) struct Bench {
-    pub(super) clock: BenchClock,
+pub(in crate::power) struct Bench {
+    pub(in crate::power) clock: BenchClock,
     pins: BTreeMap<&'static str, BenchPin>,
 }
 
 impl Bench {
-    pub(super) fn new(by_hand: bool) -> Self {
+    pub(in crate::power) fn new(by_hand: bool) -> Self {
         let clock = BenchClock::new(by_hand);
         let names = ["relay", "latch", "button", "sense"];
         let pins = names.map(|name| (name, BenchPin::new(&clock))).into();
         Self { clock, pins }
     }
 
-    pub(super) fn pin(&self, name: &str) -> &BenchPin {
+    pub(in crate::power) fn pin(&self, name: &str) -> &BenchPin {
         &self.pins[name]
     }
 
     /// A holder's life on these lines. The button is pressed by a low level.
-    pub(super) fn hold(&self) -> Hold<BenchPin, BenchClock> {
+    pub(in crate::power) fn hold(&self) -> Hold<BenchPin, BenchClock> {
         let lines = self.pins.iter().enumerate().map(|(offset, (name, pin))| {
             let (usage, active) = match *name {
                 "relay" => (Usage::Relay { latching: false }, Active::High),
@@ -207,5 +220,46 @@ impl Bench {
             (spec, pin.clone())
         });
         Hold::adopt(lines.collect(), self.clock.clone()).unwrap()
+    }
+}
+
+/// A holder without a socket between. It notes what it is told to do.
+#[derive(Clone)]
+pub(in crate::power) struct Direct {
+    hold: Arc<Hold<BenchPin, BenchClock>>,
+    orders: Arc<Mutex<Vec<Order>>>,
+}
+
+impl Direct {
+    pub(in crate::power) fn new(bench: &Bench) -> Self {
+        Self {
+            hold: Arc::new(bench.hold()),
+            orders: Arc::default(),
+        }
+    }
+
+    /// What it was told, but for looking.
+    pub(in crate::power) fn orders(&self) -> Vec<Order> {
+        self.orders.lock().unwrap().clone()
+    }
+}
+
+impl Holder for Direct {
+    fn ask(&self, line: &str, order: Order) -> Result<Standing, HeldError> {
+        if order != Order::Look {
+            self.orders.lock().unwrap().push(order);
+        }
+        let request = Request {
+            version: VERSION,
+            line: line.to_owned(),
+            order,
+        };
+        match self.hold.answer(&request) {
+            Answer::Done(standing) => Ok(standing),
+            Answer::Refused(refusal) => Err(HeldError::Refused {
+                line: line.to_owned(),
+                refusal,
+            }),
+        }
     }
 }

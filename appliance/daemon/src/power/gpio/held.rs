@@ -2,7 +2,8 @@
 //!
 //! Nothing is remembered here: how a line stands and when it was pressed is
 //! asked anew each time, so a daemon that starts in the middle of a press finds
-//! out and adds no edge. After each command the sense line must follow.
+//! out and adds no edge. After each command the sense line must follow, but
+//! where a supply is given to a machine that something else wakes.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -74,6 +75,15 @@ pub enum HeldError {
         /// How long it was watched, in milliseconds.
         after_ms: u64,
     },
+    /// There is a sense line alone, and it says that the sled is on.
+    #[error(
+        "line {line} says that the sled is on: turn it off by hand, and give its `off` a relay or \
+         a program so that Musher can"
+    )]
+    NoCut {
+        /// The sense line.
+        line: String,
+    },
 }
 
 const fn word(power: Power) -> &'static str {
@@ -105,6 +115,7 @@ impl Error for HeldError {
             Self::Unreachable { .. } => ErrorKind::Holder,
             Self::Refused { .. } => ErrorKind::Drive,
             Self::NotFollowed { .. } => ErrorKind::NotFollowed,
+            Self::NoCut { .. } => ErrorKind::NoCut,
         }
     }
 
@@ -161,7 +172,7 @@ fn exchange(socket: &Path, request: &[u8], wait: Duration) -> io::Result<Vec<u8>
 /// How a sled's held lines are wired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldConfig {
-    /// Relay or button.
+    /// What hangs on the line that switches.
     pub kind: HeldKind,
     /// The line that switches.
     pub line: String,
@@ -176,10 +187,54 @@ pub struct HeldConfig {
 /// What hangs on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldKind {
-    /// A relay.
+    /// A relay: its machine starts when it closes.
     Relay,
+    /// A relay in the supply of a machine that sleeps behind it until something
+    /// else wakes it.
+    Supply,
     /// A button, and how long it is held.
     Button(PressLengths),
+}
+
+/// A sense line alone, of a machine that something else turns on and that turns
+/// itself off.
+pub struct SenseOnly<H, C> {
+    line: (String, Active),
+    holder: Patient<H, C>,
+}
+
+impl<H: Holder, C: Clock> SenseOnly<H, C> {
+    /// The machine that `line` shows; its level for "has power" is beside it.
+    pub fn new(line: (String, Active), holder: H, clock: C) -> Self {
+        Self {
+            line,
+            holder: Patient { holder, clock },
+        }
+    }
+}
+
+impl<H: Holder, C: Clock> ErrorType for SenseOnly<H, C> {
+    type Error = HeldError;
+}
+
+impl<H: Holder, C: Clock> PowerSwitch for SenseOnly<H, C> {
+    /// The supply is always there, and nothing cuts it.
+    fn set_power(&mut self, power: Power) -> Result<Switched, HeldError> {
+        if power == Power::Off && self.sense()? != Sensed::Off {
+            let line = self.line.0.clone();
+            return Err(HeldError::NoCut { line });
+        }
+        Ok(Switched::AlreadySo)
+    }
+
+    fn commanded(&self) -> Option<Power> {
+        None
+    }
+
+    fn sense(&mut self) -> Result<Sensed, HeldError> {
+        let (holder, line) = (&self.holder, Some(&self.line));
+        HeldSense { holder, line }.sense()
+    }
 }
 
 /// A relay or button behind held lines.
@@ -297,9 +352,13 @@ impl<H: Holder, C: Clock> ErrorType for HeldSwitch<H, C> {
 impl<H: Holder, C: Clock> PowerSwitch for HeldSwitch<H, C> {
     fn set_power(&mut self, power: Power) -> Result<Switched, HeldError> {
         let switched = match self.config.kind {
-            HeldKind::Relay => self.relay()?.set_power(power)?,
+            HeldKind::Relay | HeldKind::Supply => self.relay()?.set_power(power)?,
             HeldKind::Button(lengths) => self.press_button(power, lengths)?,
         };
+        if self.config.kind == HeldKind::Supply && power == Power::On {
+            // The machine is not to follow yet.
+            return Ok(switched);
+        }
         let wait_ms = self.config.settle_ms.into();
         match (self.follows(power, wait_ms)?, &self.config.sense) {
             (Some(false), Some((line, _))) => Err(HeldError::NotFollowed {
@@ -318,7 +377,7 @@ impl<H: Holder, C: Clock> PowerSwitch for HeldSwitch<H, C> {
     fn sense(&mut self) -> Result<Sensed, HeldError> {
         match self.config.kind {
             HeldKind::Relay => Ok(self.relay()?.sense()?),
-            HeldKind::Button(_) => self.sense_line().sense(),
+            HeldKind::Supply | HeldKind::Button(_) => self.sense_line().sense(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! An appliance whose sled is a machine outside. The second serial port is the
 //! wiring between both: `level 0|1` goes out when the relay's line changes, and
 //! `rail 0|1` comes in when the machine starts or ends, which the sense line
-//! shows.
+//! shows. The job is over when the line of `/last` has fallen.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -20,7 +20,7 @@ const HUB_HERE: &str = "127.0.0.1:9400";
 const GLANCE: Duration = Duration::from_millis(20);
 /// For an emulated machine that has to share its processors.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// From the start of the daemon to the fall of the line.
+/// From the start of the daemon to the fall of the last line.
 const JOB_LIMIT: Duration = Duration::from_secs(420);
 const RECEIPT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -96,21 +96,23 @@ fn listen(sim: &Sim) -> Outcome {
     Ok(())
 }
 
-/// Tells of the relay's levels until it opened again.
+/// Tells of the relay's levels until the last line has fallen.
 fn relay(sim: &Sim, daemon: &mut Child) -> Outcome {
+    let last = fs::read_to_string("/last")?.trim().parse()?;
     let mut wire = File::options().write(true).open(WIRE)?;
-    let mut level = "0".to_owned();
-    wait("the relay's end", JOB_LIMIT, || {
+    let (mut level, mut risen) = ("0".to_owned(), false);
+    wait("the end", JOB_LIMIT, || {
         if let Some(status) = daemon.try_wait()? {
             return Err(format!("musher ended: {status}").into());
         }
         let now = sim.value(sim::RELAY)?;
-        let fell = now == "0" && level == "1";
         if now != level {
             writeln!(wire, "level {now}")?;
             level = now;
         }
-        Ok(fell)
+        let high = sim.value(last)? == "1";
+        risen |= high;
+        Ok(risen && !high)
     })
 }
 

@@ -1,31 +1,5 @@
-use std::cell::RefCell;
-
-use super::super::bench::{Bench, BenchClock, BenchPin};
-use super::super::hold::Hold;
+use super::super::bench::{Bench, BenchClock, Direct};
 use super::*;
-
-/// A holder without a socket between.
-struct Direct<'a>(&'a Hold<BenchPin, BenchClock>, &'a RefCell<Vec<Order>>);
-
-impl Holder for Direct<'_> {
-    fn ask(&self, line: &str, order: Order) -> Result<Standing, HeldError> {
-        if order != Order::Look {
-            self.1.borrow_mut().push(order);
-        }
-        let request = Request {
-            version: VERSION,
-            line: line.to_owned(),
-            order,
-        };
-        match self.0.answer(&request) {
-            Answer::Done(standing) => Ok(standing),
-            Answer::Refused(refusal) => Err(HeldError::Refused {
-                line: line.to_owned(),
-                refusal,
-            }),
-        }
-    }
-}
 
 const LENGTHS: PressLengths = PressLengths {
     on_ms: 200,
@@ -34,28 +8,18 @@ const LENGTHS: PressLengths = PressLengths {
 
 struct Rig {
     bench: Bench,
-    hold: Hold<BenchPin, BenchClock>,
-    orders: RefCell<Vec<Order>>,
+    holder: Direct,
 }
 
 impl Rig {
     fn new() -> Self {
         let bench = Bench::new(false);
-        let (hold, orders) = (bench.hold(), RefCell::default());
-        Self {
-            bench,
-            hold,
-            orders,
-        }
+        let holder = Direct::new(&bench);
+        Self { bench, holder }
     }
 
     /// A daemon's life: a switch of claim `generation` that knows nothing.
-    fn switch(
-        &self,
-        line: &str,
-        sensed: bool,
-        generation: u64,
-    ) -> HeldSwitch<Direct<'_>, BenchClock> {
+    fn switch(&self, line: &str, sensed: bool, generation: u64) -> HeldSwitch<Direct, BenchClock> {
         let (kind, active) = match line {
             "button" => (HeldKind::Button(LENGTHS), Active::Low),
             _ => (HeldKind::Relay, Active::High),
@@ -67,8 +31,8 @@ impl Rig {
             sense: sensed.then(|| ("sense".to_owned(), Active::High)),
             settle_ms: 5000,
         };
-        let holder = Direct(&self.hold, &self.orders);
-        let mut switch = HeldSwitch::new(config, holder, self.bench.clock.clone());
+        let (holder, clock) = (self.holder.clone(), self.bench.clock.clone());
+        let mut switch = HeldSwitch::new(config, holder, clock);
         switch.claim(generation);
         switch
     }
@@ -150,7 +114,7 @@ fn without_sense_nothing_is_ever_known() {
         let mut again = rig.switch(line, false, 1);
         assert_eq!(again.set_power(Power::On).unwrap(), Switched::AlreadySo);
     }
-    assert_eq!(rig.orders.borrow().len(), 2);
+    assert_eq!(rig.holder.orders().len(), 2);
 }
 
 #[test]
@@ -162,10 +126,10 @@ fn a_daemon_that_starts_after_a_press_waits_for_its_effect() {
         length_ms: 200,
         generation: 4,
     };
-    Direct(&rig.hold, &rig.orders).ask("button", press).unwrap();
+    rig.holder.ask("button", press).unwrap();
     let mut next_life = rig.switch("button", true, 4);
     assert_eq!(next_life.set_power(Power::On).unwrap(), Switched::AlreadySo);
-    assert_eq!(*rig.orders.borrow(), [press]);
+    assert_eq!(rig.holder.orders(), [press]);
     assert_eq!(rig.bench.pin("button").edges(), [(0, false), (200, true)]);
 }
 
@@ -181,7 +145,7 @@ fn what_the_last_press_is_still_doing_is_waited_for() {
         length_ms: 6000,
         generation: 4,
     };
-    Direct(&rig.hold, &rig.orders).ask("button", press).unwrap();
+    rig.holder.ask("button", press).unwrap();
     let mut next_life = rig.switch("button", true, 5);
     assert_eq!(next_life.set_power(Power::On).unwrap(), Switched::Commanded);
     let edges = [(0, false), (6000, true), (7000, false), (7200, true)];
