@@ -41,7 +41,7 @@ use crate::{
     installations::Installations,
     keys::Keys,
     lease_keeper,
-    netboot::{LeaseTable, dhcp, router_advertisement, tftp},
+    netboot::{self, LeaseTable, dhcp, router_advertisement, tftp},
     power::{
         CommandDriver, Driver, IpmiConfig, Plain, WakeDriver,
         gpio::{
@@ -378,9 +378,12 @@ impl Listeners {
         };
         let webhook = bind("server.webhook_listen", server.webhook_listen).await?;
         let admin = bind("server.admin_listen", server.admin_listen).await?;
-        let sled = match server.sled_listen {
-            Some(address) => Some(bind("server.sled_listen", address.into()).await?),
-            None => None,
+        let sled = match (&server.sled_interface, server.sled_listen) {
+            (Some(interface), Some(address)) => {
+                let listener = netboot::http::listen(interface, address);
+                Some(listener.context("listen on server.sled_listen")?)
+            }
+            (None, _) | (_, None) => None,
         };
         // The database's lock proves that no other daemon uses this socket.
         let path = control_socket(&server.state_dir);

@@ -8,7 +8,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::{HTTP, Lab, MAC, SERVER, TOKEN, assert_same, in_namespace, wait_until};
+use lab::{HTTP, Lab, MAC, OTHER_MAC, SERVER, TOKEN, assert_same, in_namespace, wait_until};
 use musher::netboot::{BootAnswer, BootQuestion, Stage};
 
 fn url(path: &str) -> String {
@@ -156,6 +156,34 @@ fn tftp_without_a_lease_is_refused() {
             Some(69),
             "curl's code for TFTP ERROR 2"
         );
+    });
+}
+
+/// One of ours on the uplink or the admin network would be a rogue server there.
+#[test]
+fn other_interfaces_hear_nothing() {
+    in_namespace("other_interfaces_hear_nothing", |lab| {
+        for mac in [MAC, OTHER_MAC] {
+            lab.authority.set(mac, lab.offer());
+        }
+        assert_eq!(lab.udhcpc_on("other0", &[]), None, "a lease");
+        let other = ["address", "add", "10.88.0.2/24", "dev", "other0"];
+        lab.client_ok("ip", &other);
+        let route = ["route", "add", "10.77.0.1/32", "dev", "other0"];
+        lab.client_ok("ip", &route);
+        for server in ["10.88.0.1", "10.77.0.1"] {
+            let tftp = format!("tftp://{server}/undionly.kpxe");
+            let http = format!("http://{server}:{}/", HTTP.port());
+            for url in [tftp, http] {
+                let get = ["-s", "--max-time", "3", "-o", "fetched", &url];
+                let output = lab.client("curl", &get);
+                assert!(!output.status.success(), "{url}");
+            }
+        }
+        assert_eq!(*lab.authority.questions.lock().expect("questions"), []);
+        assert_eq!(lab.leases.leases(), []);
+        lab.client_ok("ip", &["route", "del", "10.77.0.1/32", "dev", "other0"]);
+        lab.udhcpc(&[]).expect("a lease where sleds are");
     });
 }
 

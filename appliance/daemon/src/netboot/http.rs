@@ -16,7 +16,7 @@ mod body;
 mod range;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -27,9 +27,11 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use protocols::dhcp::MacAddress;
 use protocols::ipxe::{BootToken, Notice, boot_script, held_script};
+use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use super::authority::{BootAnswer, BootAuthority, BootFile, BootQuestion, ask};
+use super::socket::{self, SocketError};
 pub(crate) use body::FileBody;
 use range::Selection;
 
@@ -40,6 +42,15 @@ pub type BootBody = BoxBody<Bytes, io::Error>;
 const HELD_SECONDS: u16 = 30;
 /// Longest path with query that is looked at.
 const MAX_TARGET_BYTES: usize = 512;
+
+/// Listens at `address` for connections that come in by `interface`. Others
+/// are refused by the kernel.
+///
+/// # Errors
+/// The address or the interface cannot be used.
+pub fn listen(interface: &str, address: SocketAddrV4) -> Result<TcpListener, SocketError> {
+    socket::tcp("HTTP", interface, address)
+}
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,23 +1,27 @@
 //! Sockets that hear and speak on one interface only (`SO_BINDTODEVICE`), so
-//! that DHCP and TFTP can never leak to the uplink or the admin network.
+//! that network boot can never leak to the uplink or the admin network. An
+//! address alone would not do: Linux answers for it on every interface.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// A network boot socket could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// UDP.
+    /// UDP or TCP.
     #[error(
         "bind {service} to {address} on interface {interface}: {source}; is the interface there, \
          does no other server use the port, and may this process bind it (CAP_NET_BIND_SERVICE, \
          CAP_NET_RAW)?"
     )]
     Bind {
-        /// `DHCP` or `TFTP`.
+        /// `DHCP`, `TFTP` or `HTTP`.
         service: &'static str,
         /// Address and port.
         address: SocketAddrV4,
@@ -54,20 +58,53 @@ pub(super) fn udp(
     address: SocketAddrV4,
 ) -> Result<UdpSocket, SocketError> {
     let open = || -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_address(true)?;
+        let socket = bound(Type::DGRAM, Protocol::UDP, interface, address)?;
         socket.set_broadcast(true)?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddr::V4(address).into())?;
         UdpSocket::from_std(socket.into())
     };
-    open().map_err(|source| SocketError::Bind {
+    open().map_err(failed(service, interface, address))
+}
+
+/// A TCP listener on `address` that takes connections from `interface` only.
+pub(super) fn tcp(
+    service: &'static str,
+    interface: &str,
+    address: SocketAddrV4,
+) -> Result<TcpListener, SocketError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = bound(Type::STREAM, Protocol::TCP, interface, address)?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(failed(service, interface, address))
+}
+
+fn bound(
+    kind: Type,
+    protocol: Protocol,
+    interface: &str,
+    address: SocketAddrV4,
+) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, kind, Some(protocol))?;
+    socket.set_reuse_address(true)?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::V4(address).into())?;
+    Ok(socket)
+}
+
+fn failed(
+    service: &'static str,
+    interface: &str,
+    address: SocketAddrV4,
+) -> impl FnOnce(io::Error) -> SocketError {
+    let interface = interface.to_owned();
+    move |source| SocketError::Bind {
         service,
         address,
-        interface: interface.to_owned(),
+        interface,
         source,
-    })
+    }
 }
 
 /// A raw ICMPv6 socket on `interface` that hears the all-routers group and

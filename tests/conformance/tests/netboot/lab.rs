@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::TokioIo;
 use musher::netboot::{
     BootAnswer, BootAuthority, BootOffer, BootQuestion, BootToken, CommandLine, LeaseTable,
-    MacAddress, dhcp, router_advertisement, serve_boot_file, tftp,
+    MacAddress, dhcp, http, router_advertisement, serve_boot_file, tftp,
 };
 use protocols::dhcp::{AddressRange, Network};
 
@@ -26,6 +26,8 @@ pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(crate) const HTTP: SocketAddrV4 = SocketAddrV4::new(SERVER, 8480);
 /// The sled's MAC address.
 pub(crate) const MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0x77, 0, 1]);
+/// That of a machine on the other interface.
+pub(crate) const OTHER_MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0x88, 0, 1]);
 /// The ticket's token.
 pub(crate) const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
@@ -153,7 +155,8 @@ impl Lab {
         lab
     }
 
-    /// Makes the second namespace and the pair `srv0` (here) and `sled0` (there).
+    /// Makes the second namespace and two pairs: `srv0` (here) and `sled0`
+    /// (there), `srv1` and `other0`, on which nobody is to be served.
     fn join_namespaces() -> Child {
         let own = std::fs::read_link("/proc/self/ns/net").expect("own namespace");
         let peer = Command::new("unshare")
@@ -169,17 +172,21 @@ impl Lab {
         let mac = MAC.to_string();
         let address = format!("{SERVER}/24");
         run("ip", &["link", "set", "lo", "up"]);
-        let pair = [
-            "link", "add", "srv0", "type", "veth", "peer", "name", "sled0",
-        ];
-        run(
-            "ip",
-            &[&pair[..], &["address", &mac, "netns", &process]].concat(),
-        );
-        run("ip", &["address", "add", &address, "dev", "srv0"]);
-        run("ip", &["link", "set", "srv0", "up"]);
+        let other = OTHER_MAC.to_string();
+        for (here, there, mac, address) in [
+            ("srv0", "sled0", &mac, &*address),
+            ("srv1", "other0", &other, "10.88.0.1/24"),
+        ] {
+            let pair = ["link", "add", here, "type", "veth", "peer", "name", there];
+            run(
+                "ip",
+                &[&pair[..], &["address", mac, "netns", &process]].concat(),
+            );
+            run("ip", &["address", "add", address, "dev", here]);
+            run("ip", &["link", "set", here, "up"]);
+        }
         let enter = format!("--net={theirs}");
-        for link in ["lo", "sled0"] {
+        for link in ["lo", "sled0", "other0"] {
             run("nsenter", &[&enter, "ip", "link", "set", link, "up"]);
         }
         peer
@@ -214,9 +221,8 @@ impl Lab {
         runtime.spawn(async { tftp.await.expect("TFTP server") });
         let advertise = router_advertisement::run("srv0", never());
         runtime.spawn(async { advertise.await.expect("router advertisement") });
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(HTTP))
-            .expect("HTTP");
+        let _entered = runtime.enter();
+        let listener = http::listen("srv0", HTTP).expect("HTTP");
         runtime.spawn(serve_http(listener, Arc::clone(authority)));
     }
 
@@ -261,8 +267,17 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs udhcpc once with more options; gives what its script saw.
+    /// Runs udhcpc once on `sled0` with more options; gives what its script saw.
     pub(crate) fn udhcpc(&self, options: &[&str]) -> Option<HashMap<String, String>> {
+        self.udhcpc_on("sled0", options)
+    }
+
+    /// The same on any interface of the second namespace.
+    pub(crate) fn udhcpc_on(
+        &self,
+        interface: &str,
+        options: &[&str],
+    ) -> Option<HashMap<String, String>> {
         let (script, result) = (self.path("udhcpc.sh"), self.path("udhcpc.result"));
         let text = format!(
             "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nip address replace $ip/24 dev $interface\n\
@@ -274,7 +289,7 @@ impl Lab {
         let _ = std::fs::remove_file(&result);
         let script = script.to_string_lossy();
         let fixed = [
-            "-i", "sled0", "-n", "-q", "-f", "-t", "4", "-T", "1", "-s", &script,
+            "-i", interface, "-n", "-q", "-f", "-t", "4", "-T", "1", "-s", &script,
         ];
         let output = self.client("udhcpc", &[&fixed[..], options].concat());
         let seen = std::fs::read_to_string(&result).ok()?;
