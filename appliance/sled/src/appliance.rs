@@ -358,3 +358,6 @@ fn jitter(pause: Duration) -> Duration {
     let part = random().map_or(0, |[byte]: [u8; 1]| u32::from(byte));
     pause / 2 + pause / 2 * part / 255
 }
+
+#[cfg(test)]
+mod tests;
