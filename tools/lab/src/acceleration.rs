@@ -115,3 +115,34 @@ fn boots(kernel: &Path, dir: &Path) -> Result<bool> {
     let _ = guest.wait();
     Ok(reached())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether or not this machine has a `/dev/kvm`, and one that works.
+    #[test]
+    fn kvm_is_used_only_after_a_guest_booted() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let kernel = dir.join("kernel");
+        fs::write(&kernel, "what no machine boots").unwrap();
+        let with = |wish| choose(wish, Some(&kernel), dir).map_err(|error| error.to_string());
+        assert_eq!(
+            choose(Acceleration::Auto, None, dir).unwrap(),
+            Accelerator::Tcg
+        );
+        assert!(choose(Acceleration::Kvm, None, dir).is_err());
+        assert_eq!(with(Acceleration::Auto), Ok(Accelerator::Tcg));
+        let refused = with(Acceleration::Kvm).unwrap_err();
+        assert!(
+            refused.contains("no guest boots under KVM here"),
+            "{refused}"
+        );
+
+        // Probed once per lab.
+        fs::write(dir.join("kvm-works"), "yes\n").unwrap();
+        assert_eq!(with(Acceleration::Auto), Ok(Accelerator::Kvm));
+        assert_eq!(with(Acceleration::Tcg), Ok(Accelerator::Tcg));
+    }
+}
