@@ -8,6 +8,7 @@ mod http;
 mod hub;
 mod image;
 mod standalone;
+mod summary;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use http::{Answer, Request, exchange, exchange_at, send_slowly, sign};
 pub use hub::Hub;
 pub use image::holds;
 pub use standalone::{Standalone, free_port, program, secret};
+pub use summary::good_summary;
 
 /// Time for one job from delivery to receipt, on a slow and busy machine.
 pub const JOB_LIMIT: Duration = Duration::from_secs(240);

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use musher_demo::{Rig, wait_for};
 use musher_e2e::{JOB_LIMIT, holds, rig_config, wait_for_end};
 use musher_lab::{Firmware, SledConfig};
+use serde_json::Value;
 
 /// Bytes before the end of the disk where root writes: scratch's file system
 /// keeps nothing there.
@@ -19,13 +20,16 @@ const FROM_END: u64 = 16 << 20;
 const LIAR_BYTES: u64 = 64 << 20;
 
 /// Writes both marks from two halves each, so that neither the script nor the
-/// runner that carries it holds one in one piece.
+/// runner that carries it holds one in one piece. The job is nobody of weight
+/// until it asks for it.
 fn script(scratch: &str, raw: &str, disk_bytes: u64) -> String {
     let (scratch_1, scratch_2) = scratch.split_at(scratch.len() / 2);
     let (raw_1, raw_2) = raw.split_at(raw.len() / 2);
     let sector = (disk_bytes - FROM_END) / 512;
     format!(
         r#"set -e
+test "$(id -u)" -ne 0
+test "$(sudo id -u)" -eq 0
 i=0
 while [ $i -lt 2000 ]; do
     printf '%s%s\n' '{scratch_1}' '{scratch_2}'
@@ -54,6 +58,31 @@ fn sled(liar: &Path) -> SledConfig {
         extra_arguments: extra.map(str::to_owned).to_vec(),
         ..Firmware::Bios.into()
     }
+}
+
+/// What Musher saw stands apart from what the sled said of its wipe.
+fn receipt_says_how(rig: &Rig) {
+    let list: Value = rig.musher_json(&["receipts", "list"]).unwrap();
+    let signed = |receipt: &Value| receipt["signature"].is_string();
+    assert!(list["receipts"].as_array().unwrap().iter().all(signed));
+    let receipt: Value = rig.musher_json(&["receipts", "show", "2"]).unwrap();
+    assert_eq!(receipt["assurance"], "netboot-forced", "{receipt}");
+    let observed = &receipt["observed"];
+    assert_eq!(observed["boot_override_confirmed"], true, "{receipt}");
+    assert!(observed.get("wipe").is_none(), "{receipt}");
+    let wipe = &receipt["reported"]["wipe"];
+    for (number, name, method) in [(0, "vda", "Discard"), (1, "vdb", "ZeroOut")] {
+        let disk = &wipe["disks"][number];
+        assert_eq!(disk["name"], name, "{wipe}");
+        assert_eq!(disk["method"], method, "{wipe}");
+        assert!(disk["samples"].as_u64() > Some(0), "{wipe}");
+        assert_eq!(disk["survivors"], 0, "{wipe}");
+    }
+    let scratch = &wipe["scratch"];
+    assert_eq!(
+        (&scratch["cipher"], &scratch["disk"]),
+        (&"aes-xts-plain64".into(), &"vda".into())
+    );
 }
 
 #[test]
@@ -102,5 +131,6 @@ fn nothing_is_left_behind() {
         assert!(!on_disk(marker) && !on_liar(marker), "{marker} came back");
     }
     assert_eq!(rig.verified_receipts().unwrap(), [1, 2]);
+    receipt_says_how(&rig);
     rig.down().unwrap();
 }
