@@ -31,7 +31,7 @@ rm -rf /var/cache/apt/archives/*.deb /var/log/*.log /var/log/apt
 '
 
 if command -v mmdebstrap >/dev/null; then
-    exec mmdebstrap --quiet --variant=minbase --include="$packages" \
+    exec mmdebstrap --variant=minbase --include="$packages" \
         --customize-hook='chroot "$1" sh -c '"'$setup'" \
         "$suite" "$out" "$mirror"
 fi
