@@ -1,5 +1,6 @@
 //! The chain against GitHub itself, with GitHub's runner: for whoever has an
 //! App. It starts no workflow; jobs are those that people queue meanwhile.
+//! What it does is tested against the stand-in, over TLS (`tests/e2e`).
 //! `accept-real.md` beside this crate's manifest says how to prepare the App.
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,12 @@ const DISK_MIB: u64 = 20 * 1024;
 
 #[derive(Args)]
 pub(crate) struct AcceptReal {
+    /// Where GitHub's API is; https://HOST/api/v3 for an Enterprise Server.
+    #[arg(long, default_value = "https://api.github.com")]
+    api_url: String,
+    /// Authority of its certificate, for a server with one of its own.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
     /// The App's number.
     #[arg(long)]
     app_id: u64,
@@ -43,6 +50,9 @@ pub(crate) struct AcceptReal {
     /// SHA-256 of that release for linux-x64, from its page at GitHub.
     #[arg(long)]
     runner_sha256: String,
+    /// That release's archive, where it is on this machine already.
+    #[arg(long)]
+    runner_archive: Option<PathBuf>,
     /// How many sleds.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=10))]
     sleds: u8,
@@ -71,6 +81,8 @@ pub(crate) fn run(wish: &AcceptReal) -> Result<bool> {
     let mut config = RigConfig::new(&wish.dir, vec![sled; wish.sleds.into()])?;
     let rootfs = runner(wish, &config)?;
     config.github = Github::Real(RealGithub {
+        api_url: wish.api_url.clone(),
+        ca_file: wish.ca_file.as_deref().map(absolute).transpose()?,
         app_id: wish.app_id,
         private_key: absolute(&wish.private_key)?,
         webhook_secret: absolute(&wish.webhook_secret)?,
@@ -133,40 +145,46 @@ fn runner(wish: &AcceptReal, config: &RigConfig) -> Result<PathBuf> {
         "{version:?} is no runner release"
     );
     let images = absolute(&config.images)?;
-    let tarball = images.join(format!("actions-runner-linux-x64-{version}.tar.gz"));
-    if !tarball.is_file() {
-        let name = tarball.file_name().unwrap_or_default().display();
-        let url = format!("https://github.com/actions/runner/releases/download/v{version}/{name}");
-        println!("fetching {url}");
-        let part = tarball.with_extension("part");
-        let mut command = Command::new("curl");
-        command.args([
-            "--fail",
-            "--location",
-            "--silent",
-            "--show-error",
-            "--output",
-        ]);
-        call(command.arg(&part).arg(&url))?;
-        std::fs::rename(&part, &tarball).context("keep the runner's tarball")?;
-    }
-    let sum = call(Command::new("sha256sum").arg(&tarball))?;
+    let archive = match &wish.runner_archive {
+        Some(archive) => absolute(archive)?,
+        None => fetched(version, &images)?,
+    };
+    let sum = call(Command::new("sha256sum").arg(&archive))?;
     let sum = sum.split_whitespace().next().unwrap_or_default();
     ensure!(
         sum.eq_ignore_ascii_case(&wish.runner_sha256),
         "{} has the SHA-256 {sum}, not the one that was given; delete the file, or mend the option",
-        tarball.display()
+        archive.display()
     );
-    let rootfs = images.join(format!("runner-{version}.squashfs"));
+    // Two archives of one version are two images.
+    let rootfs = images.join(format!("runner-{version}-{sum:.12}.squashfs"));
     if !rootfs.is_file() {
         println!("packing Debian and the runner into {}", rootfs.display());
         let mut command = Command::new(config.programs.join("musher-image"));
         command
-            .args(["runner", "--base", "debian", "--tarball"])
-            .arg(&tarball);
+            .args(["runner", "--base", "debian", "--runner-version", version])
+            .arg("--tarball")
+            .arg(&archive);
         call(command.arg("--out").arg(&rootfs))?;
     }
     Ok(rootfs)
+}
+
+/// A release of GitHub's runner, from its page at GitHub.
+fn fetched(version: &str, images: &Path) -> Result<PathBuf> {
+    let archive = images.join(format!("actions-runner-linux-x64-{version}.tar.gz"));
+    if archive.is_file() {
+        return Ok(archive);
+    }
+    let name = archive.file_name().unwrap_or_default().display();
+    let url = format!("https://github.com/actions/runner/releases/download/v{version}/{name}");
+    println!("fetching {url}");
+    let part = archive.with_extension("part");
+    let mut command = Command::new("curl");
+    command.args(["--fail", "--location", "--silent", "--show-error"]);
+    call(command.arg("--output").arg(&part).arg(&url))?;
+    std::fs::rename(&part, &archive).context("keep the runner's archive")?;
+    Ok(archive)
 }
 
 fn call(command: &mut Command) -> Result<String> {

@@ -49,6 +49,10 @@ pub enum Github {
 /// An App at GitHub, and what its runners are.
 #[derive(Clone, Debug)]
 pub struct RealGithub {
+    /// Where GitHub's API is.
+    pub api_url: String,
+    /// Authority of its certificate, where that is not one of the machine's.
+    pub ca_file: Option<PathBuf>,
     /// The App's number.
     pub app_id: u64,
     /// Its private key, mode 0600.
@@ -67,32 +71,30 @@ impl Github {
     /// The `[[github]]` entry.
     fn section(&self) -> String {
         let (api_url, app_id, key, secret) = match self {
-            Self::StandIn => {
-                let names = ("gh-app.pem".into(), "webhook-secret".into());
-                (format!("http://{HUB_API}"), APP_ID, names.0, names.1)
-            }
-            Self::Real(real) => {
-                let api_url = "https://api.github.com".to_owned();
-                let RealGithub {
-                    private_key,
-                    webhook_secret,
-                    ..
-                } = real;
-                (
-                    api_url,
-                    real.app_id,
-                    private_key.clone(),
-                    webhook_secret.clone(),
-                )
-            }
+            Self::StandIn => (
+                format!("http://{HUB_API}"),
+                APP_ID,
+                "gh-app.pem".into(),
+                "webhook-secret".into(),
+            ),
+            Self::Real(real) => (
+                real.api_url.clone(),
+                real.app_id,
+                real.private_key.clone(),
+                real.webhook_secret.clone(),
+            ),
         };
-        let web_url = match self {
+        let more = match self {
             // Where sleds reach it.
             Self::StandIn => format!("web_url = \"http://{HUB_SLEDS}\"\n"),
+            Self::Real(RealGithub {
+                ca_file: Some(file),
+                ..
+            }) => format!("ca_file = \"{}\"\n", file.display()),
             Self::Real(_) => String::new(),
         };
         format!(
-            "\n[[github]]\nname = \"main\"\napi_url = \"{api_url}\"\n{web_url}app_id = {app_id}\n\
+            "\n[[github]]\nname = \"main\"\napi_url = \"{api_url}\"\n{more}app_id = {app_id}\n\
              private_key_path = \"{}\"\nwebhook_secret_path = \"{}\"\n",
             key.display(),
             secret.display()

@@ -65,7 +65,7 @@ enum Command {
         dir: PathBuf,
     },
     /// The same chain against GitHub itself, with GitHub's runner.
-    AcceptReal(AcceptReal),
+    AcceptReal(Box<AcceptReal>),
     /// Pass connections on into a lab.
     #[command(hide = true)]
     Forward { lab: PathBuf, target: String },
