@@ -217,12 +217,23 @@ impl Admin {
                 let follow = parameter(request.uri().query(), "follow") == Some(1);
                 self.console(name, follow, shutdown.clone()).await
             }
+            (&Method::GET, ["api", "v1", "jobs", number, "console"]) if way == Way::Control => {
+                self.console_of_job(number).await
+            }
             (&Method::POST, ["api", "v1", "sleds", name, "identify"]) if way == Way::Control => {
                 let for_s = parameter(request.uri().query(), "for").unwrap_or(IDENTIFY_S);
                 self.identify(name, for_s).await
             }
             (&Method::POST, ["api", "v1", "sleds", name, "password"]) if way == Way::Control => {
                 self.rotate_password(name).await
+            }
+            (&Method::GET, ["api", "v1", "sleds", name, "events"]) if way == Way::Control => {
+                self.bmc_events(name).await
+            }
+            (&Method::POST, ["api", "v1", "sleds", name, "clear-events"])
+                if way == Way::Control =>
+            {
+                self.clear_bmc_events(name).await
             }
             (&Method::GET, ["api", "v1", rest @ ..]) => {
                 self.look(rest, request.uri().query()).await

@@ -26,6 +26,7 @@ use crate::{
     serve::{boot_programs, client_config, serve},
 };
 
+mod bmc;
 mod client;
 mod github;
 mod levers;
@@ -37,9 +38,6 @@ use client::{Client, socket_path};
 
 /// Receipts asked for at once.
 const PAGE: usize = 500;
-
-/// Longest wait for a new password: a BMC with many users is asked for each.
-const ROTATION: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Gives every GitHub Actions job a whole, freshly wiped machine.
 #[derive(Parser)]
@@ -116,7 +114,7 @@ enum Command {
     Sled(SledCommand),
     /// Act on a sled's management controller
     #[command(subcommand)]
-    Bmc(BmcCommand),
+    Bmc(bmc::BmcCommand),
     /// Show pools
     Pools {
         #[command(flatten)]
@@ -136,16 +134,16 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum BmcCommand {
-    /// Give Musher's user of the BMC a new random password: it is proved, put
-    /// into the file of `password_path`, and told to nobody
-    RotatePassword(Target),
-}
-
-#[derive(Subcommand)]
 enum JobCommand {
     /// Say why a job is where it is
     Explain {
+        /// GitHub's number of the job
+        id: u64,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show what its sled's console said in the boot that served it
+    Console {
         /// GitHub's number of the job
         id: u64,
         #[command(flatten)]
@@ -235,11 +233,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Sleds { reach } => show(&reach, "/api/v1/sleds", table::sleds),
         Command::Sled(SledCommand { action }) => sled(action),
-        Command::Bmc(BmcCommand::RotatePassword(Target { name, reach })) => {
-            let path = format!("/api/v1/sleds/{name}/password");
-            done(&reach, &client(&reach)?.post_within(&path, ROTATION)?);
-            Ok(())
-        }
+        Command::Bmc(command) => bmc::run(command),
         Command::Pools { reach } => show(&reach, "/api/v1/pools", table::pools),
         Command::Pool(PoolCommand { lever }) => pull(lever.into()),
         Command::Job(JobCommand::Explain { id, reach }) => show(
@@ -247,6 +241,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             &format!("/api/v1/jobs/{id}/explain"),
             table::explanation,
         ),
+        Command::Job(JobCommand::Console { id, reach }) => {
+            console(&reach, &format!("/api/v1/jobs/{id}/console"))
+        }
         Command::Receipts(command) => receipts_command(command),
         Command::Github(command) => github::run(command),
     }
@@ -311,11 +308,14 @@ fn client(reach: &Reach) -> anyhow::Result<Client> {
 }
 
 fn show(reach: &Reach, path: &str, render: fn(&Value) -> String) -> anyhow::Result<()> {
-    let value = client(reach)?.get(path)?;
+    print(reach, &client(reach)?.get(path)?, render)
+}
+
+fn print(reach: &Reach, value: &Value, render: fn(&Value) -> String) -> anyhow::Result<()> {
     if reach.json {
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        println!("{}", serde_json::to_string_pretty(value)?);
     } else {
-        print!("{}", render(&value));
+        print!("{}", render(value));
     }
     Ok(())
 }
@@ -345,18 +345,25 @@ fn sled(action: SledAction) -> anyhow::Result<()> {
             target: Target { name, reach },
         } => {
             let follow = u8::from(follow);
-            let path = format!("/api/v1/sleds/{name}/console?follow={follow}");
-            let mut out = std::io::stdout().lock();
-            let tame = out.is_terminal();
-            client(&reach)?.follow(&path, |bytes| {
-                match tame {
-                    true => out.write_all(&table::tame(bytes))?,
-                    false => out.write_all(bytes)?,
-                }
-                out.flush()
-            })
+            console(
+                &reach,
+                &format!("/api/v1/sleds/{name}/console?follow={follow}"),
+            )
         }
     }
+}
+
+/// Shows what a sled said, which must not steer the terminal.
+fn console(reach: &Reach, path: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let tame = out.is_terminal();
+    client(reach)?.follow(path, |bytes| {
+        match tame {
+            true => out.write_all(&table::tame(bytes))?,
+            false => out.write_all(bytes)?,
+        }
+        out.flush()
+    })
 }
 
 fn pull((lever, reach): (Lever, Reach)) -> anyhow::Result<()> {

@@ -232,6 +232,11 @@ async fn power_is_the_same_for_ipmitool_and_us() {
         bmc.orders().get(before..),
         Some(&["power 0".to_owned(), "power 1".to_owned()][..])
     );
+    let before = bmc.orders().len();
+    bmc.ipmitool(&["chassis", "power", "reset"]);
+    ours.reset().await.unwrap();
+    let resets = bmc.orders().split_off(before);
+    assert_eq!((resets.len(), &resets[0]), (2, &resets[1]), "{resets:?}");
     ours.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! What people ask of power drivers over the control socket: readings, the
-//! identify light, consoles, new passwords. Nothing here changes power: that is
-//! the core's business, by levers.
+//! identify light, consoles, event logs, new passwords. Nothing here changes
+//! power: that is the core's business, by levers.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,11 +11,12 @@ use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use messages::{BootId, SledId};
+use protocols::rmcp::SelEntry;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Admin, Lines, stopping};
+use super::{Admin, Lines, MOST, hex, stopping};
 use crate::console::{console_path, older, read};
 use crate::dispatch::{DeskError, PowerDesk};
 use crate::http::{Answer, Shutdown, answer, json, text};
@@ -41,6 +42,30 @@ struct PowerView {
     host_interface: Option<HostInterface>,
     /// Why power is unknown.
     error: Option<String>,
+}
+
+/// An entry of a BMC's event log.
+#[derive(Serialize)]
+struct EventView {
+    id: u16,
+    /// By the BMC's own clock, in UTC.
+    time: Option<String>,
+    event: String,
+    /// What stands behind the record's type, in hex.
+    raw: String,
+}
+
+impl EventView {
+    fn of(entry: &SelEntry) -> Self {
+        let time = |seconds: u32| jiff::Timestamp::from_second(seconds.into()).ok();
+        let time = entry.time_s().and_then(time);
+        Self {
+            id: entry.id,
+            time: time.map(|time| time.to_string()),
+            event: entry.to_string(),
+            raw: hex(&entry.body),
+        }
+    }
 }
 
 /// Reads a sled's power; `closely` also what its own system may do.
@@ -147,6 +172,36 @@ impl Admin {
         done(&rotated)
     }
 
+    /// The BMC's event log.
+    pub(super) async fn bmc_events(&self, name: &str) -> Answer {
+        let id = match self.sled(name).await {
+            Ok(id) => id,
+            Err(answer) => return answer,
+        };
+        let events = self.desk.ask(id, |driver| Box::pin(driver.events()));
+        match events.await {
+            Ok(events) => {
+                let views: Vec<EventView> = events.iter().map(EventView::of).collect();
+                json(StatusCode::OK, &views)
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Erases it.
+    pub(super) async fn clear_bmc_events(&self, name: &str) -> Answer {
+        let id = match self.sled(name).await {
+            Ok(id) => id,
+            Err(answer) => return answer,
+        };
+        let cleared = self.desk.ask(id, |driver| Box::pin(driver.clear_events()));
+        let cleared = cleared.await;
+        if cleared.is_ok() {
+            tracing::info!(sled = name, "audit.bmc.events_cleared");
+        }
+        done(&cleared)
+    }
+
     /// What a sled's console said in its newest boot; with `follow`, what it
     /// says from now on too.
     pub(super) async fn console(&self, name: &str, follow: bool, shutdown: Shutdown) -> Answer {
@@ -154,22 +209,31 @@ impl Admin {
             Ok(path) => path,
             Err(answer) => return answer,
         };
-        let said = tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || read(&path)
-        });
-        let Ok(Ok(said)) = said.await else {
-            let message = "this sled's newest boot has no recorded console: set `console = true` \
-                           in its power settings, or `console = { device = … }` beside them";
-            return text(StatusCode::NOT_FOUND, message);
-        };
-        let mut whole = answer(StatusCode::OK, "text/plain; charset=utf-8", said);
-        if follow {
+        let mut whole = recorded(path.clone()).await;
+        if follow && whole.status() == StatusCode::OK {
             let (lines, ready) = mpsc::channel(1);
             tokio::spawn(follow_file(path, lines, shutdown));
             *whole.body_mut() = BodyExt::boxed(Lines(ready));
         }
         whole
+    }
+
+    /// What a job's sled said on its console in the boot that served the job.
+    pub(super) async fn console_of_job(&self, number: &str) -> Answer {
+        let wanted: Option<u64> = number.parse().ok();
+        let boot = self.engine.query(move |state, now| {
+            let mut jobs = state.job_views(now, MOST).into_iter();
+            let job = jobs.find(|job| Some(job.id) == wanted)?;
+            Some(job.boot?.id)
+        });
+        match boot.await {
+            Ok(Some(boot)) => recorded(console_path(&self.logs, boot)).await,
+            Ok(None) => text(
+                StatusCode::NOT_FOUND,
+                "there is no such job, or no boot served it",
+            ),
+            Err(error) => stopping(error),
+        }
     }
 
     async fn console_of(&self, name: &str) -> Result<PathBuf, Answer> {
@@ -201,11 +265,25 @@ impl Admin {
     }
 }
 
-fn done(outcome: &Result<(), DeskError>) -> Answer {
-    let error = match outcome {
-        Ok(()) => return json(StatusCode::OK, &serde_json::json!({ "done": true })),
-        Err(error) => error,
+/// A boot's console as an answer.
+async fn recorded(path: PathBuf) -> Answer {
+    let said = tokio::task::spawn_blocking(move || read(&path));
+    let Ok(Ok(said)) = said.await else {
+        let message = "this boot has no recorded console: set `console = true` in its sled's power \
+                       settings, or `console = { device = … }` beside them";
+        return text(StatusCode::NOT_FOUND, message);
     };
+    answer(StatusCode::OK, "text/plain; charset=utf-8", said)
+}
+
+fn done(outcome: &Result<(), DeskError>) -> Answer {
+    match outcome {
+        Ok(()) => json(StatusCode::OK, &serde_json::json!({ "done": true })),
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(error: &DeskError) -> Answer {
     let status = match error {
         DeskError::NoDriver => StatusCode::NOT_FOUND,
         DeskError::Busy => StatusCode::SERVICE_UNAVAILABLE,

@@ -60,6 +60,11 @@ impl Client {
     }
 
     /// Asks for what may take as long as `deadline`.
+    pub(super) fn get_within(&self, path: &str, deadline: Duration) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, String::new(), deadline)
+    }
+
+    /// Has done what may take as long as `deadline`.
     pub(super) fn post_within(&self, path: &str, deadline: Duration) -> anyhow::Result<Value> {
         self.ask(Method::POST, path, String::new(), deadline)
     }

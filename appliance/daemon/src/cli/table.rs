@@ -68,6 +68,15 @@ pub(super) fn power(value: &Value) -> String {
     power_rows(items(value))
 }
 
+pub(super) fn events(value: &Value) -> String {
+    let row = |event: &Value| {
+        let (id, time) = (cell(&event["id"]), cell(&event["time"]));
+        vec![id, time, cell(&event["event"])]
+    };
+    let rows: Vec<Vec<String>> = items(value).iter().map(row).collect();
+    columns(&["ID", "TIME", "EVENT"], &rows)
+}
+
 pub(super) fn power_of_one(value: &Value) -> String {
     let mut text = power_rows(std::slice::from_ref(value));
     let open = |host: &Value| match items(&host["open"]) {

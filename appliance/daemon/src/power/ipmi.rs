@@ -192,6 +192,16 @@ impl IpmiClient {
             .await
     }
 
+    /// Resets the machine without asking its system. Sent once: nobody can see
+    /// whether it was done.
+    ///
+    /// # Errors
+    /// When the command fails; some BMCs refuse it while the chassis is off.
+    pub async fn reset(&mut self) -> Result<(), PowerError> {
+        let reset = Command::ChassisControl(ChassisControl::HardReset);
+        self.perform(&reset, self.deadline()).await.map(drop)
+    }
+
     /// Off, seen off, a pause, on; a chassis that is off is only switched on.
     ///
     /// Not the BMC's own power cycle (IPMI 28.3): until that has switched on

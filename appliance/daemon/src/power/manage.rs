@@ -2,6 +2,7 @@
 //! cannot says so; nothing is made up.
 
 use messages::PowerMeter;
+use protocols::rmcp::SelEntry;
 use tokio::time::Instant;
 
 use super::BmcFacts;
@@ -19,6 +20,7 @@ pub struct Watts {
 
 /// Why a driver cannot.
 const NO_BMC: &str = "its power driver has no way to do that";
+const NO_IPMI: &str = "Musher reads it over IPMI only: look at the BMC's own page";
 
 impl Driver {
     /// Asks the sled's system to power off, as its power button would; it may
@@ -110,6 +112,28 @@ impl Driver {
             Self::Ipmi(client) => client.facts().await.map(Some),
             Self::Redfish(client) => client.facts().await.map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// The entries of the controller's event log, oldest first.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or there is none.
+    pub async fn events(&mut self) -> Result<Vec<SelEntry>, PowerError> {
+        match self {
+            Self::Ipmi(client) => client.events().await,
+            _ => Err(self.lacks("an event log", NO_IPMI)),
+        }
+    }
+
+    /// Erases the controller's event log.
+    ///
+    /// # Errors
+    /// When it cannot be asked, refuses, or there is none.
+    pub async fn clear_events(&mut self) -> Result<(), PowerError> {
+        match self {
+            Self::Ipmi(client) => client.clear_events().await,
+            _ => Err(self.lacks("an event log", NO_IPMI)),
         }
     }
 

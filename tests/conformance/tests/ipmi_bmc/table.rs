@@ -18,12 +18,18 @@ async fn every_command_does_what_it_says() {
         assert_eq!(ours.power_on().await.unwrap(), Switched::Commanded);
         assert_eq!(ours.read().await.unwrap(), PowerReading::On);
         ours.cycle().await.unwrap();
+        ours.reset().await.unwrap();
+        assert_eq!(ours.read().await.unwrap(), PowerReading::On);
         assert_eq!(ours.soft_off().await.unwrap(), Switched::Commanded);
         assert_eq!(ours.soft_off().await.unwrap(), Switched::AlreadySo);
         ours.power_on().await.unwrap();
         assert_eq!(ours.power_off().await.unwrap(), Switched::Commanded);
         let orders = server.with(|bmc| bmc.chassis.orders.clone());
-        assert_eq!(orders, ["on", "off", "on", "soft", "on", "off"], "{suite}");
+        assert_eq!(
+            orders,
+            ["on", "off", "on", "reset", "soft", "on", "off"],
+            "{suite}"
+        );
 
         let set = ours.set_boot_pxe(Firmware::Uefi).await.unwrap();
         let confirmed = BootOverride {
