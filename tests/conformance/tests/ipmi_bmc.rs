@@ -14,6 +14,8 @@ use protocols::rmcp::CipherSuite;
 mod console;
 #[path = "ipmi_bmc/lies.rs"]
 mod lies;
+#[path = "ipmi_bmc/matrix.rs"]
+mod matrix;
 #[path = "ipmi_bmc/password.rs"]
 mod password;
 #[path = "ipmi_bmc/peers.rs"]
