@@ -1,15 +1,21 @@
-//! A line of a GPIO chip of the kernel (GPIO v2 uAPI), by gpiocdev.
+//! A line of a GPIO chip of the kernel (GPIO v2 uAPI), as a pin of
+//! gpiocdev-embedded-hal.
 //!
-//! Not by gpiocdev-embedded-hal: its pins cannot take a line over as it is, and
-//! leave out writes that their own memory calls needless, after a failed write
-//! too.
+//! The constructors of that crate (0.1.3) make a line an input, or an output at
+//! a level that they are given: either would move one that is taken over. So a
+//! line is requested as it is, and becomes a pin (`TryFrom<Request>`) once its
+//! direction is known: a sense line at once, an output when it is driven. An
+//! output pin leaves out a write of the level that it remembers, and remembers
+//! the one before a write that failed; so after a failure it is a mere request
+//! again, and the next order is written whatever it is.
 
 use std::path::PathBuf;
 
-use embedded_hal::digital::{ErrorType, InputPin, OutputPin, PinState};
+use embedded_hal::digital::{ErrorType, InputPin, OutputPin, PinState, StatefulOutputPin};
 use gpiocdev::Request;
 use gpiocdev::chip::Chip;
 use gpiocdev::line::{Bias, Direction, Value};
+use gpiocdev_embedded_hal as hal;
 
 use super::PinError;
 use crate::power::gpio::hold::HoldPin;
@@ -20,10 +26,17 @@ const CONSUMER: &str = "musher";
 
 /// One line, open for as long as this lives.
 pub struct KernelPin {
-    request: Request,
     offset: u32,
-    is_output: bool,
-    driven_to: Option<PinState>,
+    line: Line,
+}
+
+enum Line {
+    /// As it was found, or left in the dark by a failed write.
+    Bare(Request),
+    Input(hal::InputPin),
+    Output(hal::OutputPin),
+    /// On its way from one to the other.
+    Between,
 }
 
 impl KernelPin {
@@ -45,12 +58,13 @@ impl KernelPin {
             None => builder.as_is(),
         };
         let request = builder.with_line(offset).request().map_err(failed)?;
-        let mut pin = Self {
-            request,
-            offset,
-            is_output: false,
-            driven_to: None,
+        let line = match pull {
+            Some(_) => hal::InputPin::try_from(request)
+                .map(Line::Input)
+                .map_err(|error| PinError::new(&what, &error))?,
+            None => Line::Bare(request),
         };
+        let mut pin = Self { offset, line };
         if was_driven && pull.is_none() {
             // Said once more, as a line that was requested as it is cannot be
             // set; the level stays.
@@ -59,15 +73,39 @@ impl KernelPin {
         }
         Ok(pin)
     }
+}
 
-    /// Makes the line an output at `value`: one call, so that no other level
-    /// is seen in between.
-    fn begin(&mut self, value: Value) -> gpiocdev::Result<()> {
-        let mut config = self.request.config();
-        config.with_line(self.offset).as_output(value);
-        self.request.reconfigure(&config)?;
-        self.is_output = true;
-        Ok(())
+/// Makes a line an output at `level`: one call, so that no other level is seen
+/// in between.
+fn begin(request: &Request, offset: u32, level: PinState) -> gpiocdev::Result<()> {
+    let value = match level {
+        PinState::High => Value::Active,
+        PinState::Low => Value::Inactive,
+    };
+    let mut config = request.config();
+    config.with_line(offset).as_output(value);
+    request.reconfigure(&config)
+}
+
+/// The line after it was to be driven to `level`, and what went wrong.
+fn drive(line: Line, offset: u32, level: PinState) -> (Line, Result<(), PinError>) {
+    const WHAT: &str = "drive the line";
+    match line {
+        Line::Output(mut pin) => match pin.set_state(level) {
+            Ok(()) => (Line::Output(pin), Ok(())),
+            Err(error) => (Line::Bare(pin.into()), Err(PinError::new(WHAT, &error))),
+        },
+        Line::Bare(request) => match begin(&request, offset, level) {
+            Ok(()) => match hal::OutputPin::try_from(request) {
+                Ok(pin) => (Line::Output(pin), Ok(())),
+                Err(error) => (Line::Between, Err(PinError::new(WHAT, &error))),
+            },
+            Err(error) => (Line::Bare(request), Err(PinError::new(WHAT, &error))),
+        },
+        Line::Input(_) | Line::Between => {
+            let error = "it was opened as an input";
+            (line, Err(PinError::new(WHAT, &error)))
+        }
     }
 }
 
@@ -85,27 +123,25 @@ impl OutputPin for KernelPin {
     }
 
     fn set_state(&mut self, level: PinState) -> Result<(), PinError> {
-        let value = match level {
-            PinState::High => Value::Active,
-            PinState::Low => Value::Inactive,
-        };
-        // Unknown until the kernel has said yes.
-        self.driven_to = None;
-        let set = match self.is_output {
-            true => self.request.set_value(self.offset, value).map(|_| ()),
-            false => self.begin(value),
-        };
-        set.map_err(|error| PinError::new("drive the line", &error))?;
-        self.driven_to = Some(level);
-        Ok(())
+        let line = std::mem::replace(&mut self.line, Line::Between);
+        let (line, driven) = drive(line, self.offset, level);
+        self.line = line;
+        driven
     }
 }
 
 impl InputPin for KernelPin {
     fn is_high(&mut self) -> Result<bool, PinError> {
-        match self.request.value(self.offset) {
-            Ok(value) => Ok(value == Value::Active),
-            Err(error) => Err(PinError::new("read the line", &error)),
+        const WHAT: &str = "read the line";
+        let failed = |error: hal::Error| PinError::new(WHAT, &error);
+        match &mut self.line {
+            Line::Bare(request) => match request.value(self.offset) {
+                Ok(value) => Ok(value == Value::Active),
+                Err(error) => Err(PinError::new(WHAT, &error)),
+            },
+            Line::Input(pin) => pin.is_high().map_err(failed),
+            Line::Output(pin) => pin.is_high().map_err(failed),
+            Line::Between => Err(PinError::new(WHAT, &"it is closed")),
         }
     }
 
@@ -116,7 +152,13 @@ impl InputPin for KernelPin {
 
 impl HoldPin for KernelPin {
     fn driven_to(&mut self) -> Result<Option<PinState>, PinError> {
-        Ok(self.driven_to)
+        match &mut self.line {
+            Line::Output(pin) => match pin.is_set_high() {
+                Ok(high) => Ok(Some(PinState::from(high))),
+                Err(error) => Err(PinError::new("look at the line", &error)),
+            },
+            Line::Bare(_) | Line::Input(_) | Line::Between => Ok(None),
+        }
     }
 }
 
