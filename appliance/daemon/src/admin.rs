@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 mod power;
 
 use crate::{
-    agents::log_path,
+    boot_logs::log_path,
     dispatch::PowerDesk,
     engine::Engine,
     http::{Answer, Connections, Shutdown, answer, json, serve_connection, text},

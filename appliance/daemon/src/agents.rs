@@ -35,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     boot_authority::Authority,
+    boot_logs::{forget_old_logs, log_path},
     engine::Engine,
     http::{Answer, Connections, Shutdown, answer, serve_connection, text},
     netboot::{http::FileBody, serve_boot_file},
@@ -55,12 +56,6 @@ const LONG_POLL: Duration = Duration::from_secs(25);
 
 /// Longest time for an envelope's body.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
-
-/// Logs of this many boots are kept: as many as boots are.
-const MAX_LOGS: usize = 1_000;
-
-/// All logs together are no larger than this and the newest one.
-const MAX_LOG_BYTES: u64 = 1 << 30;
 
 /// Header by which an agent shows its ticket when it fetches an image.
 pub const TICKET_HEADER: &str = "x-musher-ticket";
@@ -384,45 +379,6 @@ impl Agents {
     }
 }
 
-/// Where a boot's runner log is kept.
-#[must_use]
-pub fn log_path(logs: &std::path::Path, boot: BootId) -> PathBuf {
-    logs.join(format!("boot-{boot}.log"))
-}
-
-/// What is kept of a boot: the runner's log, and the console's ring.
-const LOG_KINDS: [&str; 3] = ["log", "console", "console.1"];
-
-/// Removes the oldest logs, so that those of many boots never fill the disk
-/// that the database is on. `newest` is about to be written.
-fn forget_old_logs(logs: &std::path::Path, newest: BootId) -> io::Result<()> {
-    let mut kept: BTreeMap<BootId, Vec<(PathBuf, u64)>> = BTreeMap::new();
-    for entry in std::fs::read_dir(logs)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let boot = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("boot-")?.split_once('.'))
-            .filter(|(_, kind)| LOG_KINDS.contains(kind))
-            .and_then(|(id, _)| id.parse::<BootId>().ok());
-        if let Some(boot) = boot.filter(|boot| *boot != newest) {
-            let files = kept.entry(boot).or_default();
-            files.push((entry.path(), entry.metadata()?.len()));
-        }
-    }
-    let mut bytes: u64 = kept.values().flatten().map(|(_, length)| length).sum();
-    while kept.len() >= MAX_LOGS || bytes > MAX_LOG_BYTES {
-        let Some((_, files)) = kept.pop_first() else {
-            break;
-        };
-        for (path, length) in files {
-            std::fs::remove_file(path)?;
-            bytes -= length;
-        }
-    }
-    Ok(())
-}
-
 /// A file as an answer, read in pieces.
 async fn stream_file(path: PathBuf) -> io::Result<Answer> {
     let (body, length) = FileBody::open(&path).await?;
@@ -431,31 +387,4 @@ async fn stream_file(path: PathBuf) -> io::Result<Answer> {
         .headers_mut()
         .insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(answer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_logs_go_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let (logs, count) = (folder.path(), MAX_LOGS as u64);
-        for boot in 1..=count {
-            std::fs::write(log_path(logs, BootId(boot)), "x").unwrap();
-        }
-        std::fs::write(logs.join("notes.txt"), "not ours").unwrap();
-        // Its first piece may come twice.
-        forget_old_logs(logs, BootId(count)).unwrap();
-        assert!(log_path(logs, BootId(1)).exists());
-        forget_old_logs(logs, BootId(count + 1)).unwrap();
-        assert!(!log_path(logs, BootId(1)).exists());
-        assert!(log_path(logs, BootId(2)).exists());
-        assert!(logs.join("notes.txt").exists());
-        // Sparse, so that it costs nothing.
-        let large = std::fs::File::create(log_path(logs, BootId(count))).unwrap();
-        large.set_len(MAX_LOG_BYTES + 1).unwrap();
-        forget_old_logs(logs, BootId(count + 2)).unwrap();
-        assert_eq!(std::fs::read_dir(logs).unwrap().count(), 1);
-    }
 }

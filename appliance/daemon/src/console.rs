@@ -11,6 +11,7 @@ use messages::BootId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::boot_logs::{console_path, forget_old_logs};
 use crate::power::{ConsoleSource, IpmiConsole};
 
 mod device;
@@ -74,12 +75,6 @@ impl Line {
     }
 }
 
-/// Where a boot's console is kept; a second file may stand beside it.
-#[must_use]
-pub fn console_path(logs: &Path, boot: BootId) -> PathBuf {
-    logs.join(format!("boot-{boot}.console"))
-}
-
 /// Records one sled's console until no boot can follow.
 pub async fn record(
     sled: String,
@@ -126,7 +121,7 @@ async fn follow(
             && current.as_ref().is_none_or(|(known, _)| *known != boot)
         {
             write(&mut current, redactor.finish()).await;
-            current = Some((boot, Ring::new(console_path(logs, boot), CONSOLE_BYTES)));
+            current = Some((boot, begin(logs.to_owned(), boot).await));
         }
         let said = tokio::select! {
             changed = boots.changed() => match changed {
@@ -146,6 +141,16 @@ async fn follow(
     write(&mut current, redactor.finish()).await;
     console.close().await;
     ended
+}
+
+/// The ring of a boot that begins; there is room for it.
+async fn begin(logs: PathBuf, boot: BootId) -> Ring {
+    let ring = Ring::new(console_path(&logs, boot), CONSOLE_BYTES);
+    let forgotten = tokio::task::spawn_blocking(move || forget_old_logs(&logs, boot)).await;
+    if let Ok(Err(error)) = forgotten {
+        tracing::warn!(%boot, %error, "old logs cannot be removed");
+    }
+    ring
 }
 
 async fn write(current: &mut Option<(BootId, Ring)>, bytes: Vec<u8>) {

@@ -26,6 +26,7 @@
 pub mod admin;
 pub mod agents;
 pub mod boot_authority;
+pub mod boot_logs;
 pub mod cli;
 pub mod config;
 pub mod console;

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Admin, Lines, MOST, hex, stopping};
-use crate::console::{console_path, older, read};
+use crate::boot_logs::console_path;
+use crate::console::{older, read};
 use crate::dispatch::{DeskError, PowerDesk};
 use crate::http::{Answer, Shutdown, answer, json, text};
 use crate::power::{HostInterface, PowerReading};

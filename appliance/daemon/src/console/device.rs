@@ -77,8 +77,9 @@ mod tests {
     use rustix::termios::LocalModes;
     use tokio::sync::watch;
 
-    use super::super::{Source, console_path, read, record};
+    use super::super::{Source, read, record};
     use super::*;
+    use crate::boot_logs::console_path;
 
     async fn wait(what: &str, is_so: impl Fn() -> bool) {
         let patience = Instant::now() + Duration::from_secs(20);
@@ -106,6 +107,9 @@ mod tests {
         let recorder = tokio::spawn(recorder);
         let settings = || termios::tcgetattr(&sled).unwrap();
         assert_ne!(settings().output_speed(), 57_600, "nothing before a boot");
+        // Consoles of boots whose runner never spoke; sparse.
+        let old = console_path(logs.path(), BootId(1));
+        File::create(&old).unwrap().set_len(2 << 30).unwrap();
 
         boot.send_replace(Some(BootId(7)));
         wait("opened", || settings().output_speed() == 57_600).await;
@@ -120,6 +124,7 @@ mod tests {
         let path = console_path(logs.path(), BootId(7));
         let expect = b"Linux\r\n\x03no line end, [redacted] \xff";
         wait("recorded", || read(&path).is_ok_and(|kept| kept == expect)).await;
+        assert!(!old.exists(), "it makes room");
         // The appliance stops.
         drop(boot);
         recorder.await.unwrap();
