@@ -1,5 +1,6 @@
 use super::super::bench::{Bench, BenchClock, Direct};
 use super::*;
+use crate::power::switch::{Error as _, ErrorKind};
 
 const LENGTHS: PressLengths = PressLengths {
     on_ms: 200,
