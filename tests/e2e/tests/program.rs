@@ -1,11 +1,12 @@
 //! A sled that a program of the operator's powers, as one behind a PDU: the
-//! `command` driver through a whole boot.
+//! `command` driver through a whole boot. Its lab is in a user namespace, as it
+//! is for whoever is not root.
 
 use std::fs;
 
 use musher_demo::{PowerEvent, Rig};
 use musher_e2e::{power_edges, rig_config, wait_for_end};
-use musher_lab::Firmware;
+use musher_lab::{Firmware, Mode};
 use serde_json::Value;
 
 fn json(rig: &Rig, words: &[&str]) -> Value {
@@ -19,6 +20,7 @@ fn json(rig: &Rig, words: &[&str]) -> Value {
 fn a_program_powers_a_sled() {
     let mut config = rig_config("program", vec![Firmware::Bios.into()]).unwrap();
     config.programmed = vec!["sled-01".to_owned()];
+    config.mode = Mode::User;
     let rig = Rig::up(&config).unwrap();
     let job = rig.queue_job("by-program", "echo powered").unwrap();
     let done = wait_for_end(&rig, job.id).unwrap();

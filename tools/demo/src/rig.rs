@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use musher_lab::{Lab, LabConfig, LabSled, SledConfig};
+use musher_lab::{Lab, LabConfig, LabSled, Mode, SledConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -35,6 +35,8 @@ pub struct RigConfig {
     /// The folder with the programs `musher`, `fakehub`, `musher-lab`,
     /// `musher-demo`.
     pub programs: PathBuf,
+    /// How the lab's network namespace is made.
+    pub mode: Mode,
     /// Where jobs come from.
     pub github: Github,
     /// How deliveries of the stand-in come in.
@@ -75,6 +77,7 @@ impl RigConfig {
             sleds,
             images,
             programs: programs.to_path_buf(),
+            mode: Mode::Auto,
             github: Github::StandIn,
             way: Way::Direct,
             deadlines: Deadlines::new(),
@@ -128,6 +131,7 @@ impl Rig {
         lab_config.sleds.clone_from(&config.sleds);
         lab_config.lab_binary = Some(config.programs.join("musher-lab"));
         lab_config.probe_kernel = Some(images.join("kernel/vmlinuz"));
+        lab_config.mode = config.mode;
         lab_config.keep = config.keep;
         let mut rig = Self {
             files: Files { dir },
