@@ -1,9 +1,10 @@
 //! No residue: what a job wrote cannot be read once its sled is off, or, where
 //! root wrote past us to the raw disk, once the next boot has wiped it. The
 //! disks' images are searched from outside. The second disk lies: it takes
-//! discards and keeps the data, as some do.
+//! discards and keeps the data, as some do. The appliance's own files are
+//! searched for secrets.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -85,6 +86,54 @@ fn receipt_says_how(rig: &Rig) {
     );
 }
 
+/// Prints the runner's registration, which root finds in its environment.
+const TELLS_ITS_CONFIG: &str = r#"
+sudo sh -c 'tr "\0" "\n" < /proc/$(pidof Runner.Listener)/environ' |
+    sed -n 's/^ACTIONS_RUNNER_INPUT_JITCONFIG=/config=/p'
+sleep 5
+"#;
+
+/// No secret stays with the appliance but in the files that it was given them
+/// by; the runner's is in none at all.
+fn nothing_is_told(rig: &Rig, log: &[String]) {
+    let config = log.iter().find_map(|line| line.strip_prefix("config="));
+    let config = config.expect("the runner has a registration");
+    let sled = rig.lab_sleds().remove(0);
+    let file = |path: &Path| fs::read_to_string(path).unwrap();
+    let key = file(&rig.dir().join("gh-app.pem"));
+    let secrets = [
+        &config[config.len() / 2..][..64],
+        file(&rig.dir().join("webhook-secret")).trim(),
+        file(&sled.bmc_password_path).trim(),
+        key.lines().nth(5).unwrap(),
+    ]
+    .map(str::to_owned);
+    let mut folders = vec![rig.dir().join("state")];
+    let mut files = vec![rig.dir().join("musher.log"), sled.console_path];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    assert!(files.iter().any(|path| path.ends_with("musher.redb")));
+    for (path, secret) in files
+        .iter()
+        .flat_map(|path| secrets.iter().map(move |it| (path, it)))
+    {
+        assert!(secret.len() >= 16, "{secret:?} could be anything");
+        assert!(
+            !holds(path, secret.as_bytes()).unwrap(),
+            "{}",
+            path.display()
+        );
+    }
+}
+
 #[test]
 fn nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,7 +166,7 @@ fn nothing_is_left_behind() {
     let raw_found = on_disk(&raw) && on_liar(&raw);
     assert!(raw_found, "the raw marks were not written: {log}");
 
-    let second = rig.queue_job("comes-after", "sleep 5").unwrap();
+    let second = rig.queue_job("comes-after", TELLS_ITS_CONFIG).unwrap();
     wait_for("the second boot's wipe", JOB_LIMIT, || {
         let boot = rig.job(second.id)?.and_then(|job| job.boot);
         Ok(boot.and_then(|boot| boot.timeline.wiped))
@@ -132,5 +181,6 @@ fn nothing_is_left_behind() {
     }
     assert_eq!(rig.verified_receipts().unwrap(), [1, 2]);
     receipt_says_how(&rig);
+    nothing_is_told(&rig, &rig.hub_job(second.id).unwrap().log);
     rig.down().unwrap();
 }
