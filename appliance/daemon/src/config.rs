@@ -35,12 +35,12 @@ use tunnel::{WireTunnel, check_tunnel};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("{file}: cannot be read: {source}")]
+    #[error("{file}: cannot be read: {error}: name a file that this user may read")]
     Read {
         /// The file.
         file: String,
-        /// Why.
-        source: std::io::Error,
+        /// Why. No source: the message says it, and chains would say it twice.
+        error: std::io::Error,
     },
     /// Not TOML, an unknown key, or a value of the wrong type.
     #[error("{file}:{line}: {message}")]
@@ -480,9 +480,9 @@ fn retain(limits: &mut Limits, wire: WireRetention) {
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
-    let fail = |source| ConfigError::Read {
+    let fail = |error| ConfigError::Read {
         file: file.display().to_string(),
-        source,
+        error,
     };
     let meta = fs::metadata(file).map_err(fail)?;
     if meta.len() > MAX_FILE_BYTES {
@@ -520,8 +520,12 @@ pub(crate) fn read_secret(file: &Path, key: &str, path: &Path) -> Result<SecretB
         let message = format!("{shown} cannot be read ({error}): create it with mode 0600");
         ConfigError::value(file, key, message)
     })?;
+    if !meta.is_file() {
+        let message = format!("{shown} is no file: name the file that holds it");
+        return Err(ConfigError::value(file, key, message));
+    }
     let mode = meta.permissions().mode() & 0o7777;
-    if !meta.is_file() || (mode != 0o400 && mode != 0o600) {
+    if mode != 0o400 && mode != 0o600 {
         let message = format!("{shown} has mode {mode:04o}: run `chmod 0600 {shown}`");
         return Err(ConfigError::value(file, key, message));
     }

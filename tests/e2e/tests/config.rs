@@ -37,6 +37,8 @@ fn check(what: &str, spoil: impl Fn(&Path), expect: &[&str]) {
             1,
             "{what}, {command:?}: {said}"
         );
+        let causes = said.matches("os error").count();
+        assert!(causes <= 1, "{what}, {command:?}: told twice: {said}");
         for part in expect {
             assert!(
                 said.contains(part),
@@ -125,6 +127,15 @@ fn a_missing_key_file() {
 }
 
 #[test]
+fn a_missing_inventory() {
+    check(
+        "a missing inventory",
+        |dir| fs::remove_file(dir.join("inventory.toml")).unwrap(),
+        &["inventory.toml", "cannot be read", "name a file"],
+    );
+}
+
+#[test]
 fn a_wrong_file_mode() {
     for mode in [0o644, 0o640, 0o700] {
         check(
@@ -168,6 +179,16 @@ fn an_overlapping_dhcp_range() {
             "overlaps",
             "move one of them",
         ],
+    );
+}
+
+/// Each would be turned on, and proved off, in the other's place.
+#[test]
+fn one_bmc_for_two_sleds() {
+    check(
+        "one BMC for two sleds",
+        |dir| edit(dir, "inventory.toml", "10.78.0.12", "10.78.0.11"),
+        &["inventory.toml", "10.78.0.11", "sled-01", "sled-02", "mend"],
     );
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use control::{AcceptanceSpec, BootImage, Inventory, PoolSpec, Scope, SledSpec};
 use messages::{Assurance, Digest, ImageRef, Mac};
+use protocols::dhcp::MacAddress;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -251,6 +252,10 @@ pub fn parse_inventory(
             );
             ConfigError::value(file, key.as_str(), message)
         })?;
+        if !MacAddress::new(mac.0).is_unicast() {
+            let message = format!("mac {mac} is no card's own: it is a group's, or zero");
+            return Err(ConfigError::value(file, key.as_str(), message));
+        }
         let place = power::Place {
             config,
             file,
@@ -295,6 +300,7 @@ pub fn parse_inventory(
     inventory
         .check()
         .map_err(|error| ConfigError::value(file, "inventory", error.to_string()))?;
+    power::check_each_machine_once(file, &power)?;
     Ok(LoadedInventory {
         file: file.to_path_buf(),
         text,

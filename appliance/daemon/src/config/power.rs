@@ -1,6 +1,7 @@
 //! `power = { driver = … }` of a sled.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,24 @@ impl DriverConfig {
     }
 }
 
+impl DriverConfig {
+    /// What it switches, where another sled's driver could name the same, as
+    /// messages name it.
+    fn machine(&self) -> Option<String> {
+        match self {
+            Self::Ipmi { address, .. } => Some(format!("address {address}")),
+            Self::Redfish(redfish) => {
+                let system = redfish.system.as_deref();
+                let system = system.map(|system| format!(" system {system}"));
+                let url = &redfish.endpoint;
+                Some(format!("url {url:?}{}", system.unwrap_or_default()))
+            }
+            Self::Wake { wake, .. } => Some(format!("mac {}", wake.mac)),
+            Self::Plain(_) => None,
+        }
+    }
+}
+
 /// The keys of each driver.
 #[derive(Deserialize)]
 #[serde(tag = "driver", rename_all = "lowercase", deny_unknown_fields)]
@@ -151,6 +170,29 @@ pub(super) struct WireRedfish {
 pub(super) struct WireConsole {
     device: PathBuf,
     baud: Option<u32>,
+}
+
+/// No BMC stands for two sleds: one would be turned on, and proved off, by the
+/// other's.
+pub(super) fn check_each_machine_once(file: &Path, sleds: &[SledPower]) -> Result<(), ConfigError> {
+    let mut users: BTreeMap<String, &str> = BTreeMap::new();
+    for SledPower { sled, driver, .. } in sleds {
+        let Some(machine) = driver.machine() else {
+            continue;
+        };
+        if let Some(other) = users.get(&machine) {
+            let message = format!(
+                "power.{machine} is that of \"{other}\" too, which would be switched in its place: mend one of them"
+            );
+            return Err(ConfigError::value(
+                file,
+                format!("sled \"{sled}\""),
+                message,
+            ));
+        }
+        users.insert(machine, sled);
+    }
+    Ok(())
 }
 
 /// Notes which passwords are those of several sleds: they are not changed for

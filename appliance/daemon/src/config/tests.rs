@@ -336,6 +336,11 @@ fn bad_inventories_are_refused() {
         ],
     );
     check_inventory(
+        "52:54:00:77:00:01",
+        "53:54:00:77:00:01",
+        &["sled-01", "53:54:00:77:00:01", "no card's own"],
+    );
+    check_inventory(
         "[\"linux-x64\"]",
         "[\"arm\"]",
         &["sled-01", "arm", "[[pool]]"],
@@ -405,6 +410,7 @@ fn a_password_of_several_sleds_is_known_as_such() {
     let second = INVENTORY
         .split_once("[[sled]]")
         .map(|(_, sled)| sled.replace("sled-01", "sled-02").replace("00:01", "00:02"))
+        .map(|sled| sled.replace("10.78.0.11", "10.78.0.12"))
         .unwrap();
     let check = |path: &str, expect: bool| {
         let sled = second.replace("bmc-01", path);
@@ -421,6 +427,44 @@ fn a_password_of_several_sleds_is_known_as_such() {
     check("bmc-01", true);
     // By whatever way it is named.
     check("./bmc-01", true);
+}
+
+/// A sled that another one's BMC stands for would be proved off by it.
+#[test]
+fn a_bmc_serves_one_sled() {
+    let twin = |power: &str| {
+        let sled = INVENTORY.split_once("[[sled]]").unwrap().1;
+        let sled = sled.replace("sled-01", "sled-02").replace("00:01", "00:02");
+        let start = sled.find("power =").unwrap();
+        format!(
+            "{}\n[[sled]]{}power = {power}\n",
+            with_power(power),
+            &sled[..start]
+        )
+    };
+    let redfish = |system: &str| {
+        format!(
+            "{{ driver = \"redfish\", url = \"https://10.78.0.11\", username = \"a\", \
+             password_path = \"bmc-01\", certificate_sha256 = \"{PIN}\"{system} }}"
+        )
+    };
+    let ipmi = "{ driver = \"ipmi\", address = \"10.78.0.11\", username = \"a\", password_path = \"bmc-01\" }";
+    for (power, named) in [
+        (ipmi.to_owned(), "power.address 10.78.0.11:623"),
+        (redfish(""), "power.url https://10.78.0.11"),
+        (redfish(", system = \"1\""), "system 1"),
+    ] {
+        check(
+            CONFIG,
+            &twin(&power),
+            &["sled-01", "sled-02", named, "mend"],
+        );
+    }
+    let (one, other) = (redfish(", system = \"1\""), redfish(", system = \"2\""));
+    let both = twin(&one);
+    let at = both.rfind(&one).unwrap();
+    let both = format!("{}{other}\n", &both[..at]);
+    Folder::new().load(CONFIG, &both).unwrap();
 }
 
 const PIN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -640,4 +684,10 @@ fn a_missing_file_is_named() {
         error.starts_with("/nowhere/musher.toml: cannot be read"),
         "{error}"
     );
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
+    let folder = Folder::new();
+    std::fs::remove_file(folder.path("app.pem")).unwrap();
+    std::fs::create_dir(folder.path("app.pem")).unwrap();
+    let error = folder.load(CONFIG, INVENTORY).unwrap_err().to_string();
+    assert!(error.contains("is no file"), "{error}");
 }
