@@ -62,7 +62,7 @@ fn the_chain_against_the_stand_in() {
     tunnel.line("Connected", Duration::from_secs(60));
     let job = json!({
         "repo": "octo-org/app", "labels": ["self-hosted", "linux", "x64"],
-        "script": "uname -a && id -un && sudo id",
+        "script": "uname -a && id -un && sudo id && getent hosts deb.debian.org",
     });
     let job = hub.own("jobs", &["--json", &job.to_string()]);
 
@@ -77,6 +77,8 @@ fn the_chain_against_the_stand_in() {
     let said = hub.own(&format!("jobs/{}", job["id"]), &[])["log"].to_string();
     assert!(said.contains("\"runner\""), "{said}");
     assert!(said.contains("uid=0(root)"), "{said}");
+    // The job found names by the machine's own resolver.
+    assert!(said.contains("deb.debian.org\""), "{said}");
     assert_eq!(hub.own("runners", &[]), json!({ "runners": [] }));
     let asked = hub.own("requests", &[]);
     let minted = asked["requests"]
