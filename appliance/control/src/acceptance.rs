@@ -575,7 +575,8 @@ fn try_again(state: &mut State, now: Millis, id: SledId, problem: String, fx: &m
 /// present try.
 ///
 /// # Errors
-/// When nothing is owed under that name. Nothing was changed.
+/// When nothing is owed under that name, or the sled is withheld. Nothing was
+/// changed.
 pub(crate) fn accept(
     state: &mut State,
     now: Millis,
@@ -592,6 +593,10 @@ pub(crate) fn accept(
         return Err(InventoryError::NoAcceptance(name.into()));
     };
     let boot = row.boot.filter(|_| under_way(state, row));
+    let withheld = state.sleds.get(id).filter(|sled| sled.quarantine.is_some());
+    if let (None, Some(sled), true) = (boot, withheld, passed) {
+        return Err(InventoryError::Quarantined(sled.name.to_string()));
+    }
     let Some(boot) = boot else {
         by_hand(state, now, id, passed, fx);
         return Ok(());

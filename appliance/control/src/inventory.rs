@@ -202,6 +202,11 @@ pub enum InventoryError {
     /// Nothing is owed under that name.
     #[error("no sled owes an acceptance run under \"{0}\": `musher sleds` tells which do")]
     NoAcceptance(String),
+    /// A judgement lifts no quarantine, and a release asks for another run.
+    #[error(
+        "sled \"{0}\" is quarantined: put right what its reason says, `musher sled release {0}`, then accept it"
+    )]
+    Quarantined(String),
     /// A command names a sled that is not there.
     #[error("there is no sled \"{0}\": `musher sleds` lists them")]
     NoSuchSled(String),

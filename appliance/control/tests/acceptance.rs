@@ -257,6 +257,22 @@ fn people_judge_by_hand() {
         lever(&mut bench, accept(name(), true)),
         Err(InventoryError::NoAcceptance(name()))
     );
+    // One that is withheld is released first.
+    let mut bench = asking();
+    let quarantine = Lever::Quarantine {
+        sled: name(),
+        reason: "a broken fan".into(),
+    };
+    assert_eq!(lever(&mut bench, quarantine), Ok(()));
+    assert_eq!(
+        lever(&mut bench, accept(name(), true)),
+        Err(InventoryError::Quarantined(name()))
+    );
+    assert!(sled(&bench, "sled-1").acceptance.is_some());
+    let release = Lever::Release { sled: name() };
+    assert_eq!(lever(&mut bench, release), Ok(()));
+    assert_eq!(lever(&mut bench, accept(name(), true)), Ok(()));
+    assert!(sled(&bench, "sled-1").acceptance.is_none());
     // By the nonce of its try, while its runner listens: it goes on to its end.
     for (passed, state) in [(true, "Off"), (false, "Quarantined")] {
         let (mut bench, boot, label) = listening();
