@@ -146,6 +146,8 @@ pub enum PowerReading {
     On,
     /// Off.
     Off,
+    /// Without power, but it may start by itself: its relay is closed.
+    Dark,
     /// The driver cannot tell.
     Unknown,
 }

@@ -36,6 +36,10 @@ const READINGS: u32 = 3;
 /// A sled may read as off for this long after its power-on was accepted.
 const SETTLE_MS: u64 = 30_000;
 
+/// Why a sled is not known to be off though it has no power.
+const DARK: &str =
+    "it has no power, but its relay is closed and it may start: power it off and it will be taken";
+
 /// Asks for the readings that are due.
 pub(crate) fn ask_due(state: &mut State, now: Millis, fx: &mut Effects) {
     let due: Vec<(SledId, Generation, u64)> = state
@@ -93,7 +97,12 @@ pub(crate) fn read(
         return;
     };
     match (sled.power.clone(), result) {
-        (Power::Claimed { boot }, Ok(PowerReading::Off)) => read_off(state, now, boot, fx),
+        (Power::Claimed { boot }, Ok(PowerReading::Off)) => {
+            read_off(state, now, boot, Off::Asked, fx);
+        }
+        (Power::Claimed { boot }, Ok(PowerReading::Dark)) => {
+            read_off(state, now, boot, Off::Cut, fx);
+        }
         (Power::Claimed { boot }, Ok(PowerReading::On)) => {
             state.read_off.remove(&boot);
         }
@@ -104,6 +113,7 @@ pub(crate) fn read(
                 "it is on, but Musher did not turn it on: power it off and it will be taken";
             forget_power(state, now, id, reason, fx);
         }
+        (Power::Off { .. }, Ok(PowerReading::Dark)) => forget_power(state, now, id, DARK, fx),
         (Power::Off { .. }, Ok(PowerReading::Unknown)) => {
             forget_power(state, now, id, "its driver cannot tell its power", fx);
         }
@@ -119,6 +129,7 @@ pub(crate) fn read(
                 "it is on, but Musher did not turn it on: power it off and it will be taken";
             restate_unknown(state, id, reason);
         }
+        (Power::Unknown { .. }, Ok(PowerReading::Dark)) => restate_unknown(state, id, DARK),
         (Power::Unknown { .. }, Ok(PowerReading::Unknown)) => {
             restate_unknown(state, id, "its driver cannot tell its power");
         }
@@ -168,17 +179,21 @@ pub(crate) fn distrust(
     }
 }
 
-/// A claimed sled reads as off.
-fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+/// A claimed sled has no power. One that may start by itself ([`Off::Cut`]) is
+/// not off before it was cut.
+fn read_off(state: &mut State, now: Millis, id: BootId, off: Off, fx: &mut Effects) {
     let Some(boot) = state.boots.get(id) else {
         return;
     };
-    let sled = boot.sled;
+    let (sled, was_cut) = (boot.sled, boot.power_cut);
     match boot.stage {
         // While a command is under way the reading may be older than it.
         BootStage::PoweringOff { .. } if is_commanded(state, now, sled) => {}
         BootStage::PoweringOff { .. } => match quiet_at(state, now, id) {
-            None => boots::end(state, now, id, fx),
+            None if off == Off::Asked => boots::end(state, now, id, fx),
+            // What was cut once is cut again at its deadline.
+            None if !was_cut => cut(state, now, id, fx),
+            None => {}
             Some(at) => state.checks.insert(sled, at),
         },
         BootStage::PoweringOn | BootStage::Ended => {}
@@ -188,29 +203,22 @@ fn read_off(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
                 .power_on
                 .is_none_or(|on| now.since(on) >= SETTLE_MS);
             if settled {
-                boots::fail(
-                    state,
-                    now,
-                    id,
-                    "it went off while it booted",
-                    Off::Asked,
-                    fx,
-                );
-                end_uncommanded(state, now, id, fx);
+                boots::fail(state, now, id, "it went off while it booted", off, fx);
+                end_uncommanded(state, now, id, off, fx);
             }
         }
         BootStage::Held => {
             // An agent of an older release does not wait.
             if is_gone(state, now, id) {
                 holds::end(state, now, id, fx);
-                end_uncommanded(state, now, id, fx);
+                end_uncommanded(state, now, id, off, fx);
             }
         }
         BootStage::Wiping | BootStage::Ready | BootStage::Ordered | BootStage::Running => {
             // A live agent outranks a BMC's word.
             if is_gone(state, now, id) {
-                boots::fail(state, now, id, "it lost power", Off::Asked, fx);
-                end_uncommanded(state, now, id, fx);
+                boots::fail(state, now, id, "it lost power", off, fx);
+                end_uncommanded(state, now, id, off, fx);
             }
         }
     }
@@ -243,11 +251,12 @@ fn is_gone(state: &mut State, now: Millis, id: BootId) -> bool {
     false
 }
 
-/// Ends a boot whose sled read as off, unless a command is under way that
-/// could still change that; then a later reading ends it.
-fn end_uncommanded(state: &mut State, now: Millis, id: BootId, fx: &mut Effects) {
+/// Ends a boot whose sled read as off, unless it may start by itself, or a
+/// command is under way that could still change that; then a later reading ends
+/// it.
+fn end_uncommanded(state: &mut State, now: Millis, id: BootId, off: Off, fx: &mut Effects) {
     let sled = state.boots.get(id).map(|boot| boot.sled);
-    if sled.is_some_and(|sled| !is_commanded(state, now, sled)) {
+    if off == Off::Asked && sled.is_some_and(|sled| !is_commanded(state, now, sled)) {
         boots::end(state, now, id, fx);
     }
 }

@@ -242,6 +242,54 @@ fn a_run_ends_in_a_receipt_and_a_free_sled() {
     assert_eq!(bench.state.receipt_head().0, 1);
 }
 
+#[test]
+fn a_dark_sled_is_cut_before_it_is_off() {
+    // It turned itself off after its run: nobody waits for a deadline.
+    let mut bench = Bench::new();
+    let boot = bench.walk(&BootStage::Running);
+    bench.deliver(1, JobAction::InProgress, Some(RunnerId(5)));
+    let end = RunEnd {
+        exit: RunExit::Code(0),
+        elapsed_ms: 1,
+        log_bytes: 0,
+    };
+    bench.say(boot, KEY, AgentMessage::Finished(end));
+    bench.now += 5_000;
+    bench.read_all(PowerReading::Dark);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 0 });
+    bench.now += 8_000;
+    bench.read_all(PowerReading::Dark);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 1 });
+    bench.settle("power-off", Outcome::PoweredOff(Ok(())));
+    bench.read_all(PowerReading::Dark);
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 1 });
+    assert!(bench.effect("power-off").is_none(), "once is enough");
+    bench.read_all(PowerReading::Off);
+    assert_eq!(bench.stage(boot), BootStage::Ended);
+
+    // It lost its power in a run: cut once its agent is silent for long enough.
+    let mut bench = Bench::new();
+    let boot = bench.walk(&BootStage::Running);
+    bench.deliver(1, JobAction::InProgress, Some(RunnerId(5)));
+    bench.read_all(PowerReading::Dark);
+    assert_eq!(bench.stage(boot), BootStage::Running);
+    for _ in 0..6 {
+        bench.now += 60_000;
+        bench.read_all(PowerReading::Dark);
+    }
+    assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 1 });
+
+    // One that nobody claimed gets no job before its relay was opened.
+    let mut bench = Bench::new();
+    bench.read_all(PowerReading::Dark);
+    bench.deliver(1, JobAction::Queued, None);
+    assert_eq!(boots_of(&bench), 0);
+    bench.read_all(PowerReading::Off);
+    bench.now += 10_000;
+    bench.step(Event::Tick);
+    assert_eq!(boots_of(&bench), 1);
+}
+
 /// Its run ended before GitHub named the job: pull mode, and a short job.
 fn ended_unnamed() -> (Bench, BootId) {
     let mut bench = Bench::new();

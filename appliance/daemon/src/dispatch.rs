@@ -365,6 +365,7 @@ const fn reading(reading: PowerReading) -> control::PowerReading {
     match reading {
         PowerReading::On => control::PowerReading::On,
         PowerReading::Off => control::PowerReading::Off,
+        PowerReading::Dark => control::PowerReading::Dark,
         PowerReading::Unknown => control::PowerReading::Unknown,
     }
 }

@@ -45,6 +45,8 @@ pub enum PowerReading {
     On,
     /// Seen off.
     Off,
+    /// Seen without power, but its relay is closed: it may start by itself.
+    Dark,
     /// The driver has no way to see.
     Unknown,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for PowerReading {
         f.write_str(match self {
             Self::On => "on",
             Self::Off => "off",
+            Self::Dark => "dark",
             Self::Unknown => "unknown",
         })
     }

@@ -264,6 +264,10 @@ impl Checks {
                 .sled_name(boot.sled)
                 .and_then(index_of)
                 .and_then(|index| machines.get_mut(index));
+            if machine.as_ref().is_some_and(|it| it.closed && !it.is_on()) {
+                let detail = format!("boot {id} ended, but its relay is closed");
+                return Err(broken("off-is-proved", detail));
+            }
             let Some(machine) = machine.filter(|machine| machine.is_on() && !machine.by_hand)
             else {
                 continue;

@@ -23,11 +23,11 @@
 //! | `ticket-one-key` | all answers for one boot ticket go to one key |
 //! | `order-to-one-boot` | a runner's config goes to one power-on of one machine and is started once |
 //! | `one-run-per-power-on` | between two runs a machine was really off (or its first boot was given up because its BMC lied) |
-//! | `live-job-is-not-cut` | a machine whose job GitHub runs is not turned off by us, unless the run is beyond its limit or messages for its ticket were forged |
+//! | `live-job-is-not-cut` | a machine whose job GitHub runs is not turned off by us, unless the run is beyond its limit, the machine died in it, or messages for its ticket were forged |
 //! | `edge-is-ours` | our driver turns a machine on only for the live boot of its newest claim |
 //! | `changed-bmc-is-withheld` | no command of ours turns a machine on whose BMC's settings are not the adopted ones |
 //! | `restart-causes-no-edge` | starting alone commands no power |
-//! | `off-is-proved` | a boot ends only when its machine is off (or a hand turned it on again, or its BMC lies at that moment and its agent is silent) |
+//! | `off-is-proved` | a boot ends only when its machine is off and its relay, where it has one, open (or a hand turned it on again, or its BMC lies at that moment and its agent is silent) |
 //! | `order-meets-min-assurance` | a boot whose pool asks for a forced netboot gets an order only when its machine was really turned on by us with network boot set (or its BMC feigned that) |
 //! | `caps-hold` | a pool holds no more sleds than its cap; where runners are minted for one repository, no claim takes it beyond its own |
 //! | `power-budget` | no command of ours makes a circuit draw more than it bears |

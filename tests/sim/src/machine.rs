@@ -88,6 +88,10 @@ pub(crate) struct Machine {
     pub(crate) bmc: Bmc,
     /// Counts its power edges.
     pub(crate) epoch: u64,
+    /// Its supply goes through a relay, whose sense line shows the machine.
+    pub(crate) has_relay: bool,
+    /// That relay is closed: it may start by itself.
+    pub(crate) closed: bool,
     /// Where it stands.
     pub(crate) phase: Phase,
     /// Number of the message it waits an answer for.
@@ -149,6 +153,8 @@ impl Machine {
                 ..Bmc::default()
             },
             epoch: 0,
+            has_relay: index % 3 == 2,
+            closed: false,
             phase: Phase::Off,
             asked: 0,
             moving: false,
@@ -180,6 +186,7 @@ impl Machine {
     /// Power comes.
     pub(crate) fn turn_on(&mut self, key: AgentKey, fate: Fate, by_hand: bool) {
         self.epoch += 1;
+        self.closed = self.has_relay;
         self.phase = Phase::Dhcp;
         self.moving = false;
         self.tries = 0;
@@ -209,10 +216,11 @@ impl Machine {
         self.fate = Fate::default();
     }
 
-    /// Power goes.
+    /// Power goes. Its relay stays as it is, unless a hand had turned it on.
     pub(crate) fn turn_off(&mut self) {
         self.epoch += 1;
         self.phase = Phase::Off;
+        self.closed &= !self.by_hand;
         self.by_hand = false;
     }
 }

@@ -129,11 +129,7 @@ pub(crate) fn sweep_of(list: &Path) -> Result<()> {
             });
         }
         for (address, reading) in sweep.join_all().await {
-            match reading? {
-                PowerReading::Off => println!("{address}: off"),
-                PowerReading::On => println!("{address}: on"),
-                PowerReading::Unknown => println!("{address}: unknown"),
-            }
+            println!("{address}: {}", reading?);
         }
         Ok(())
     })

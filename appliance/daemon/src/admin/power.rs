@@ -94,6 +94,7 @@ async fn look(desk: PowerDesk, sled: String, id: SledId, closely: bool) -> Power
         power: match reading {
             PowerReading::On => "on",
             PowerReading::Off => "off",
+            PowerReading::Dark => "dark",
             PowerReading::Unknown => "unknown",
         },
         watts: watts.map(|watts| watts.now),

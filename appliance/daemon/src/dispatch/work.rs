@@ -120,7 +120,7 @@ impl Work {
             PowerCommand::Read { generation } => {
                 self.reads.store(false, Ordering::Release);
                 let result = driver.read().await;
-                if let Ok(PowerReading::Off) = result {
+                if let Ok(PowerReading::Off | PowerReading::Dark) = result {
                     self.course.metering.stop();
                 }
                 let result = result.map(reading).map_err(power_failure);

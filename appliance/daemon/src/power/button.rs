@@ -162,7 +162,7 @@ impl<C: Contact, S: SenseLine> PowerSwitch for Button<C, S> {
     fn set_power(&mut self, power: Power) -> Result<Switched, Self::Error> {
         let is = match self.sense.sense().map_err(ButtonError::Sense)? {
             Sensed::On => Some(Power::On),
-            Sensed::Off => Some(Power::Off),
+            Sensed::Off | Sensed::Dark => Some(Power::Off),
             Sensed::Unknown => self.commanded,
         };
         if is == Some(power) {

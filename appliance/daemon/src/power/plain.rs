@@ -116,6 +116,7 @@ impl LocalSwitch {
         Ok(match sensed {
             Sensed::On => PowerReading::On,
             Sensed::Off => PowerReading::Off,
+            Sensed::Dark => PowerReading::Dark,
             Sensed::Unknown => PowerReading::Unknown,
         })
     }

@@ -2,8 +2,9 @@
 //!
 //! It drives its pin only when told to, and then only when the level is not
 //! known to be right. It never pulses and never touches the pin when made or
-//! dropped. A closed relay is never off: a machine that turned itself off starts
-//! again when it likes, and only an open relay can give it its next edge.
+//! dropped. A closed relay is never off, at most dark: a machine that turned
+//! itself off starts again when it likes, and only an open relay can give it its
+//! next edge.
 //!
 //! Linux guarantees a line's level only while its file descriptor is
 //! open (GPIO v2 uAPI), so whoever owns the pin must outlive restarts.
@@ -107,8 +108,8 @@ impl<P: OutputPin, S: SenseLine> PowerSwitch for Relay<P, S> {
     fn sense(&mut self) -> Result<Sensed, Self::Error> {
         let sensed = self.sense.sense().map_err(RelayError::Sense)?;
         Ok(match sensed {
-            Sensed::Off if self.closed => Sensed::Unknown,
-            Sensed::On | Sensed::Off | Sensed::Unknown => sensed,
+            Sensed::Off if self.closed => Sensed::Dark,
+            Sensed::On | Sensed::Off | Sensed::Dark | Sensed::Unknown => sensed,
         })
     }
 }
@@ -193,15 +194,15 @@ mod tests {
             check(Active::High, commanded, State::Low, Sensed::Off);
             check(Active::Low, commanded, State::High, Sensed::Off);
         }
-        check(Active::High, Some(On), State::Low, Sensed::Unknown);
-        check(Active::Low, Some(On), State::High, Sensed::Unknown);
+        check(Active::High, Some(On), State::Low, Sensed::Dark);
+        check(Active::Low, Some(On), State::High, Sensed::Dark);
     }
 
     /// The machine turns itself off, as its power LED shows; the relay is still
     /// closed. It is off once the relay is open, and its next start is an edge.
     #[test]
     fn a_machine_that_turned_itself_off_starts_again() {
-        use Sensed::{Off, On, Unknown};
+        use Sensed::{Dark, Off, On};
         use State::{High, Low};
         let mut sense = Mock::new(&[Low, High, Low, Low, High].map(Transaction::get));
         let mut pin = Mock::new(&[High, Low, High].map(Transaction::set));
@@ -209,7 +210,7 @@ mod tests {
         let mut relay = Relay::new(pin.clone(), Active::High, line);
         assert_eq!(relay.sense(), Ok(Off));
         assert_eq!(relay.set_power(Power::On), Ok(Switched::Commanded));
-        assert_eq!([relay.sense(), relay.sense()], [Ok(On), Ok(Unknown)]);
+        assert_eq!([relay.sense(), relay.sense()], [Ok(On), Ok(Dark)]);
         assert_eq!(relay.set_power(Power::Off), Ok(Switched::Commanded));
         assert_eq!(relay.sense(), Ok(Off));
         assert_eq!(relay.set_power(Power::On), Ok(Switched::Commanded));
@@ -229,7 +230,7 @@ mod tests {
             sense.done();
             pin.done();
         };
-        check(State::High, Sensed::Unknown);
+        check(State::High, Sensed::Dark);
         check(State::Low, Sensed::Off);
     }
 
@@ -262,7 +263,7 @@ mod tests {
         let line = SensePin::new(sense.clone(), Active::High);
         let mut relay = Relay::new(pin.clone(), Active::High, line);
         relay.set_power(Power::On).unwrap_err();
-        assert_eq!(relay.sense(), Ok(Sensed::Unknown));
+        assert_eq!(relay.sense(), Ok(Sensed::Dark));
         relay.set_power(Power::Off).unwrap();
         assert_eq!(relay.sense(), Ok(Sensed::Off));
         sense.done();

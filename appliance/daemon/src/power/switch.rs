@@ -51,6 +51,8 @@ pub enum Sensed {
     On,
     /// The sled has none.
     Off,
+    /// The sled has none, but the switch is closed: it may start by itself.
+    Dark,
     /// There is no sense line, so nothing is known. Not the same as off, and
     /// not the same as what was commanded.
     Unknown,

@@ -108,7 +108,7 @@ impl<D: Means> Checked<D> {
                     });
                 }
             }
-            PowerReading::Unknown => {}
+            PowerReading::Dark | PowerReading::Unknown => {}
         }
         Ok(reading)
     }

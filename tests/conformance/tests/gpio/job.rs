@@ -69,15 +69,6 @@ impl Wiring {
         )
     }
 
-    /// How long it may take to turn itself off: a proof without a cut takes
-    /// longer than an agent may be silent.
-    fn power_off_s(self) -> u32 {
-        match self {
-            Self::Relay => 10,
-            Self::Woken => 60,
-        }
-    }
-
     /// The line whose fall ends the job: behind a closed relay only a machine
     /// that a packet must wake is off.
     fn last(self) -> &'static str {
@@ -314,7 +305,7 @@ fn configure(files: &Path, images: &Path, sled: &LabSled, wiring: Wiring) {
          [[github]]\nname = \"main\"\napi_url = \"http://{HUB_HERE}\"\n\
          web_url = \"http://{HUB_SLEDS}\"\napp_id = 123456\n\
          private_key_path = \"gh-app.pem\"\nwebhook_secret_path = \"webhook-secret\"\n",
-        off = wiring.power_off_s()
+        off = LIMIT.as_secs()
     );
     fs::write(files.join("musher.toml"), text).unwrap();
     let text = format!(

@@ -290,8 +290,8 @@ impl World {
 
     /// `live-job-is-not-cut`: the power of a sled goes by our doing.
     ///
-    /// Justified are: a run beyond its pool's limit; forged messages for its
-    /// ticket; an agent whose power edge was not ours.
+    /// Justified are: a run beyond its pool's limit; a machine that died in it;
+    /// forged messages for its ticket; an agent whose power edge was not ours.
     pub(super) fn check_cut(&self, sled: usize, why: &str) -> Step {
         let machine = &self.machines[sled];
         if machine.phase != Phase::Run || self.live_job(sled).is_none() {
@@ -301,7 +301,8 @@ impl World {
         let forged = machine
             .ticket
             .is_some_and(|ticket| self.forged.contains(&ticket));
-        if overdue || forged {
+        let died = machine.fate.dies_at == Some(Phase::Run);
+        if overdue || died || forged {
             return Ok(());
         }
         let reason = self.engine.load().ok().and_then(|state| {

@@ -82,10 +82,10 @@ impl World {
         match command {
             Command::Read(id, generation) => {
                 let on = self.reads_on(sled) && self.defect != Some(Defect::ReadsOff);
-                let reading = if on {
-                    PowerReading::On
-                } else {
-                    PowerReading::Off
+                let reading = match (on, self.machines[sled].closed) {
+                    (true, _) => PowerReading::On,
+                    (false, true) => PowerReading::Dark,
+                    (false, false) => PowerReading::Off,
                 };
                 let result = if failing { Err(failure) } else { Ok(reading) };
                 let event = Event::PowerRead {
@@ -152,12 +152,15 @@ impl World {
         }
         let was_on = self.machines[sled].is_on();
         // A driver commands only what does not seem to be so already.
-        let seemed_on = self.reads_on(sled);
+        let closed = self.machines[sled].closed;
+        let seemed_on = self.reads_on(sled) || closed;
         let override_confirmed = self.random.chance(900);
         if on && was_on && !seemed_on {
             self.machines[sled].feigned = true;
         }
-        if acts && on && !was_on && matches!(effect, Effect::PowerOnByHand { .. }) {
+        if acts && on && !was_on && closed {
+            self.note(|| format!("the relay of sled {id} is closed already"));
+        } else if acts && on && !was_on && matches!(effect, Effect::PowerOnByHand { .. }) {
             self.note(|| format!("sled {id} goes on by command of a person"));
             self.turn_on(sled, true);
         } else if acts && on && !was_on {
@@ -171,13 +174,16 @@ impl World {
         } else if acts && !on && was_on && seemed_on {
             self.check_cut(sled, "a power command")?;
             self.note(|| format!("sled {id} goes off by command"));
-            if generation.0.is_multiple_of(3) {
+            self.machines[sled].closed = false;
+            if generation.0.is_multiple_of(3) && !closed {
                 // Its BMC takes the command at once and its time.
                 let epoch = self.machines[sled].epoch;
                 self.at(4 * SECOND, Happening::HandOff { sled, epoch });
             } else {
                 self.machines[sled].turn_off();
             }
+        } else if acts && !on {
+            self.machines[sled].closed = false;
         }
         Ok(match (failure, on) {
             (Some(failure), true) => Outcome::PoweredOn(Err(failure)),

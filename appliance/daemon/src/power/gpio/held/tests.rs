@@ -79,7 +79,7 @@ fn a_sense_line_that_does_not_follow_is_an_error() {
     let text = "line sense says that the sled is off 5000 ms after it was turned on";
     assert!(error.to_string().starts_with(text), "{error}");
     // Neither on nor off: no light, and the relay is closed.
-    assert_eq!(switch.sense().unwrap(), Sensed::Unknown);
+    assert_eq!(switch.sense().unwrap(), Sensed::Dark);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_machine_that_turned_itself_off_is_off_once_its_relay_is_open() {
     assert_eq!(life(1).set_power(Power::On).unwrap(), Switched::Commanded);
     assert_eq!(life(1).sense().unwrap(), Sensed::On);
     rig.bench.clock.advance_to(10_000);
-    assert_eq!(life(1).sense().unwrap(), Sensed::Unknown, "closed");
+    assert_eq!(life(1).sense().unwrap(), Sensed::Dark, "closed");
     rig.bench.clock.advance_to(11_000);
     assert_eq!(life(1).set_power(Power::Off).unwrap(), Switched::Commanded);
     assert_eq!(life(1).sense().unwrap(), Sensed::Off);
