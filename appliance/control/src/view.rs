@@ -277,10 +277,11 @@ impl State {
             Power::Off { .. } | Power::Unknown { .. } => None,
         };
         if let Some(boot) = stage {
-            let reason = boot.outcome.as_ref().and_then(reason_of);
+            // What keeps it from serving outlasts what ended its boot.
+            let reason = sled.quarantine.as_ref().map(|q| q.reason.clone());
             let reason = reason
+                .or_else(|| boot.outcome.as_ref().and_then(reason_of))
                 .or_else(|| held_reason(boot))
-                .or_else(|| sled.quarantine.as_ref().map(|q| q.reason.clone()))
                 .or_else(|| Self::off_reason(sled))
                 .or_else(|| acceptance::words(self, now, id));
             return (stage_name(&boot.stage), stage_since(boot), reason);

@@ -7,7 +7,7 @@ use bench::{Bench, KEY};
 use messages::{AgentKey, AgentMessage, BootId, Millis, RunEnd, RunExit, RunnerId};
 use musher_control::{
     AgentReply, BootStage, Effect, Event, GithubFailure, JobAction, JobAnswer, JobState, Lever,
-    Limits, Outcome, Power, PowerFailure, PowerReading,
+    Limits, Outcome, Power, PowerFailure, PowerReading, SledView,
 };
 
 const STAGES: [BootStage; 6] = [
@@ -430,4 +430,16 @@ fn a_sled_whose_power_contradicts_itself_is_withheld() {
     bench.walk(&BootStage::PoweringOn);
     bench.settle("power-on", Outcome::PoweredOn(Err(failure)));
     check(&bench);
+    // People read that first, whatever ends its boot.
+    let boot = bench.live();
+    bench.now = bench.state.boot(boot).unwrap().deadline.0;
+    bench.step(Event::Tick);
+    assert!(matches!(bench.stage(boot), BootStage::PoweringOff { .. }));
+    let sleds = bench.state.status(Millis(bench.now), 0).sleds;
+    let shown = |sled: &&SledView| {
+        sled.reason
+            .as_ref()
+            .is_some_and(|it| it.contains("reads on"))
+    };
+    assert_eq!(sleds.iter().filter(shown).count(), 1, "{sleds:?}");
 }
