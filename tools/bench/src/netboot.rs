@@ -42,8 +42,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Vec<Row>> {
         symlink(&program, programs.join(name)).context("link a program")?;
     }
     symlink(&bench.musher()?, programs.join("musher")).context("link musher")?;
-    let mut config = RigConfig::new(bench.work.join("netboot"), vec![Firmware::Bios.into()])?;
-    config.programs = programs;
+    let dir = bench.work.join("netboot");
+    let mut config = RigConfig::with_programs(programs, dir, vec![Firmware::Bios.into()]);
     config.images = bench.target.join("images");
     let rig = Rig::up(&config)?;
     let (mut ours, mut direct) = (Vec::new(), Vec::new());

@@ -71,12 +71,21 @@ impl RigConfig {
             .take(2)
             .find(|folder| folder.join("musher-lab").is_file())
             .context("cannot find musher-lab; run `cargo build --workspace --bins`")?;
+        Ok(Self::with_programs(programs, dir, sleds))
+    }
+
+    /// The same with the programs of this folder.
+    pub fn with_programs(
+        programs: impl Into<PathBuf>,
+        dir: impl Into<PathBuf>,
+        sleds: Vec<SledConfig>,
+    ) -> Self {
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/images");
-        Ok(Self {
+        Self {
             dir: dir.into(),
             sleds,
             images,
-            programs: programs.to_path_buf(),
+            programs: programs.into(),
             mode: Mode::Auto,
             github: Github::StandIn,
             way: Way::Direct,
@@ -86,7 +95,7 @@ impl RigConfig {
             miswired: Vec::new(),
             programmed: Vec::new(),
             keep: false,
-        })
+        }
     }
 }
 
