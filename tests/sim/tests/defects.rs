@@ -94,3 +94,42 @@ fn a_core_without_time_does_not_drain() {
 fn a_spinning_engine_shows() {
     check(Defect::Spin, "no-busy-loop");
 }
+
+/// The patches of `defects/run` go stale where the core is changed.
+#[test]
+fn every_patch_applies() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut hunks = 0;
+    for entry in std::fs::read_dir(here.join("defects")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "patch") {
+            continue;
+        }
+        let patch = std::fs::read_to_string(&path).unwrap();
+        let mut source = String::new();
+        for part in patch
+            .split_inclusive('\n')
+            .collect::<Vec<_>>()
+            .chunk_by(|_, next| {
+                !next.starts_with("+++ ") && !next.starts_with("@@ ") && !next.starts_with("--- ")
+            })
+        {
+            let [head, lines @ ..] = part else { continue };
+            if let Some(name) = head.strip_prefix("+++ b/") {
+                let file = here.join("../..").join(name.trim_end());
+                source = std::fs::read_to_string(file).unwrap();
+            } else if head.starts_with("@@ ") {
+                let old = |line: &&str| Some(line.strip_prefix([' ', '-'])?.to_owned());
+                let old: String = lines.iter().filter_map(old).collect();
+                assert!(
+                    source.contains(&old),
+                    "{} in {}",
+                    head.trim_end(),
+                    path.display()
+                );
+                hunks += 1;
+            }
+        }
+    }
+    assert!(hunks > 40, "{hunks}");
+}
