@@ -3,7 +3,7 @@
 
 use alloc::{format, string::String};
 
-use messages::{HubId, JobId, Millis};
+use messages::{JobId, Millis};
 use serde::Serialize;
 
 use crate::{
@@ -45,14 +45,10 @@ pub(crate) fn note_unmatched(state: &mut State, id: JobId, why: String) {
 }
 
 impl State {
-    /// Why the job with GitHub's `number` is where it is. Numbers are unique at
-    /// one GitHub; the first App that knows it answers.
+    /// Why the job with GitHub's `number` is where it is.
     #[must_use]
     pub fn explain(&self, now: Millis, number: u64) -> Option<Explanation> {
-        let hubs = self.hubs.keys();
-        let mut ids = hubs.map(|hub: HubId| JobId { hub, number });
-        let known = ids.find_map(|id| Some((id, self.jobs.get(id)?)));
-        let Some((id, job)) = known else {
+        let Some((id, job)) = self.job_by_number(number) else {
             let (_, why) = self.unmatched.iter().find(|(id, _)| id.number == number)?;
             return Some(plain(number, "no-pool-fits", why.clone()));
         };

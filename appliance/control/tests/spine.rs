@@ -213,17 +213,20 @@ fn a_minting_that_lands_after_its_boot_is_deleted_by_its_outcome() {
     assert_eq!(id, Some(RunnerId(8)));
 }
 
+fn finished() -> AgentMessage {
+    AgentMessage::Finished(RunEnd {
+        exit: RunExit::Code(0),
+        elapsed_ms: 1,
+        log_bytes: 0,
+    })
+}
+
 #[test]
 fn a_run_ends_in_a_receipt_and_a_free_sled() {
     let mut bench = Bench::new();
     let boot = bench.walk(&BootStage::Running);
     bench.deliver(1, JobAction::InProgress, Some(RunnerId(5)));
-    let end = RunEnd {
-        exit: RunExit::Code(0),
-        elapsed_ms: 1,
-        log_bytes: 0,
-    };
-    bench.say(boot, KEY, AgentMessage::Finished(end));
+    bench.say(boot, KEY, finished());
     // Its agent spoke a moment ago: one signal is not enough.
     bench.read_all(PowerReading::Off);
     assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 0 });
@@ -248,12 +251,7 @@ fn a_dark_sled_is_cut_before_it_is_off() {
     let mut bench = Bench::new();
     let boot = bench.walk(&BootStage::Running);
     bench.deliver(1, JobAction::InProgress, Some(RunnerId(5)));
-    let end = RunEnd {
-        exit: RunExit::Code(0),
-        elapsed_ms: 1,
-        log_bytes: 0,
-    };
-    bench.say(boot, KEY, AgentMessage::Finished(end));
+    bench.say(boot, KEY, finished());
     bench.now += 5_000;
     bench.read_all(PowerReading::Dark);
     assert_eq!(bench.stage(boot), BootStage::PoweringOff { cuts: 0 });
@@ -295,12 +293,7 @@ fn ended_unnamed() -> (Bench, BootId) {
     let mut bench = Bench::new();
     let boot = bench.walk(&BootStage::Running);
     bench.now += 5_000;
-    let end = RunEnd {
-        exit: RunExit::Code(0),
-        elapsed_ms: 1,
-        log_bytes: 0,
-    };
-    bench.say(boot, KEY, AgentMessage::Finished(end));
+    bench.say(boot, KEY, finished());
     (bench, boot)
 }
 

@@ -51,14 +51,22 @@ pub enum PowerReading {
     Unknown,
 }
 
-impl fmt::Display for PowerReading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl PowerReading {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::On => "on",
             Self::Off => "off",
             Self::Dark => "dark",
             Self::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for PowerReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

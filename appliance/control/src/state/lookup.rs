@@ -8,7 +8,7 @@ use messages::{
 
 use super::State;
 use crate::{
-    Acceptance, BmcFacts,
+    Acceptance, BmcFacts, jobs,
     rows::{Boot, Job, Sled},
 };
 
@@ -36,6 +36,19 @@ impl State {
 
     pub(crate) fn sled_by_name(&self, name: &str) -> Option<SledId> {
         self.sleds.index().names.get(name).copied()
+    }
+
+    /// The job with GitHub's `number`. Numbers are unique at one GitHub; the
+    /// first App that knows it answers.
+    pub(crate) fn job_by_number(&self, number: u64) -> Option<(JobId, &Job)> {
+        let mut ids = self.hubs.keys().map(|hub: HubId| JobId { hub, number });
+        ids.find_map(|id| Some((id, self.jobs.get(id)?)))
+    }
+
+    /// The boot that serves or served the job with GitHub's `number`.
+    #[must_use]
+    pub fn boot_of_job(&self, number: u64) -> Option<BootId> {
+        jobs::serving_boot(self, self.job_by_number(number)?.0)
     }
 
     /// The name of a configured App.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Admin, Lines, MOST, hex, stopping};
+use super::{Admin, Lines, hex, stopping};
 use crate::boot_logs::console_path;
 use crate::console::{older, read};
 use crate::dispatch::{DeskError, PowerDesk};
@@ -32,7 +32,7 @@ const MOST_IDENTIFY_S: u64 = 255;
 #[derive(Serialize)]
 struct PowerView {
     sled: String,
-    /// `on`, `off` or `unknown`.
+    /// `on`, `off`, `dark` or `unknown`.
     power: &'static str,
     /// What it draws, where something measures.
     watts: Option<u32>,
@@ -91,12 +91,7 @@ async fn look(desk: PowerDesk, sled: String, id: SledId, closely: bool) -> Power
     };
     PowerView {
         sled,
-        power: match reading {
-            PowerReading::On => "on",
-            PowerReading::Off => "off",
-            PowerReading::Dark => "dark",
-            PowerReading::Unknown => "unknown",
-        },
+        power: reading.as_str(),
         watts: watts.map(|watts| watts.now),
         watts_source: watts.map(|watts| watts.meter.as_str()),
         host_interface,
@@ -222,12 +217,10 @@ impl Admin {
 
     /// What a job's sled said on its console in the boot that served the job.
     pub(super) async fn console_of_job(&self, number: &str) -> Answer {
-        let wanted: Option<u64> = number.parse().ok();
-        let boot = self.engine.query(move |state, now| {
-            let mut jobs = state.job_views(now, MOST).into_iter();
-            let job = jobs.find(|job| Some(job.id) == wanted)?;
-            Some(job.boot?.id)
-        });
+        let number: Option<u64> = number.parse().ok();
+        let boot = self
+            .engine
+            .query(move |state, _| state.boot_of_job(number?));
         match boot.await {
             Ok(Some(boot)) => recorded(console_path(&self.logs, boot)).await,
             Ok(None) => text(

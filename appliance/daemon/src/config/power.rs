@@ -94,9 +94,7 @@ impl DriverConfig {
             PlainConfig::Sense { line, .. } => vec![line.0.as_str()],
         }
     }
-}
 
-impl DriverConfig {
     /// What it switches, where another sled's driver could name the same, as
     /// messages name it.
     fn machine(&self) -> Option<String> {

@@ -9,8 +9,23 @@ use musher_e2e::Standalone;
 use serde_json::Value;
 
 use super::bmc;
-use super::serve::{queue_job, started, started_with};
+use super::serve::{queue_job, started_with};
 use super::served::{adopted, run, sled, view, wait};
+
+/// The appliance, with further lines of `musher.toml`, and a job for its sled.
+fn with_a_job(server: &Server, lines: &str) -> Standalone {
+    let musher = started_with(server, lines);
+    adopted(&musher);
+    queue_job(&musher);
+    musher
+}
+
+/// The sled is on; its boot is called off, before a BMC of another manner.
+fn call_off_before(server: &Server, musher: &Standalone, manner: Manner) {
+    wait("power on", || server.with(|bmc| bmc.chassis.on));
+    server.with(|bmc| bmc.chassis.manner = manner);
+    sled(musher, &["cancel-claim", "sled-01"]);
+}
 
 /// Waits until the sled is withheld, and tells why.
 fn withheld(musher: &Standalone) -> String {
@@ -44,9 +59,7 @@ fn job(musher: &Standalone) -> Value {
 #[ignore = "waits for real seconds of a lie: part of test-full"]
 fn says_on_when_off() {
     let server = bmc(|chassis| chassis.manner = Manner::SaysOn);
-    let musher = started(&server);
-    adopted(&musher);
-    queue_job(&musher);
+    let musher = with_a_job(&server, "");
     wait("that its power is not known", || {
         let reason = view(&musher)["reason"].to_string();
         reason.contains("it is on, but Musher did not turn it on")
@@ -64,9 +77,7 @@ fn says_on_when_off() {
 #[ignore = "waits for real seconds of a lie: part of test-full"]
 fn says_off_when_on() {
     let server = bmc(|chassis| chassis.manner = Manner::SaysOff);
-    let musher = started(&server);
-    adopted(&musher);
-    queue_job(&musher);
+    let musher = with_a_job(&server, "");
     check(&withheld(&musher), "on", "reads off, then off");
     // It did turn on; its job waits for another sled.
     assert!(server.with(|bmc| bmc.chassis.on));
@@ -77,9 +88,7 @@ fn says_off_when_on() {
 #[ignore = "waits for real seconds of a lie: part of test-full"]
 fn accepts_on_and_ignores_it() {
     let server = bmc(|chassis| chassis.manner = Manner::Ignores);
-    let musher = started(&server);
-    adopted(&musher);
-    queue_job(&musher);
+    let musher = with_a_job(&server, "");
     check(&withheld(&musher), "on", "reads off, then off");
     assert!(!server.with(|bmc| bmc.chassis.on));
     wait("the job to wait", || job(&musher)["state"] == "queued");
@@ -89,12 +98,8 @@ fn accepts_on_and_ignores_it() {
 #[ignore = "waits for real seconds of a lie: part of test-full"]
 fn accepts_off_and_ignores_it() {
     let server = bmc(|_| {});
-    let musher = started(&server);
-    adopted(&musher);
-    queue_job(&musher);
-    wait("power on", || server.with(|bmc| bmc.chassis.on));
-    server.with(|bmc| bmc.chassis.manner = Manner::Ignores);
-    sled(&musher, &["cancel-claim", "sled-01"]);
+    let musher = with_a_job(&server, "");
+    call_off_before(&server, &musher, Manner::Ignores);
     // It is withheld while its boot waits for a proof of off.
     let told = || view(&musher)["reason"].to_string();
     wait("the quarantine", || told().contains("contradicts itself"));
@@ -114,13 +119,9 @@ fn accepts_off_and_ignores_it() {
 #[ignore = "waits for a BMC that is dead: part of test-full"]
 fn dies_in_a_session() {
     let server = bmc(|_| {});
-    let musher = started_with(&server, "[deadlines]\noff_dwell_s = 0\npower_off_s = 1");
-    adopted(&musher);
-    queue_job(&musher);
-    wait("power on", || server.with(|bmc| bmc.chassis.on));
+    let musher = with_a_job(&server, "[deadlines]\noff_dwell_s = 0\npower_off_s = 1");
     // After the privilege level of the next session, at most.
-    server.with(|bmc| bmc.chassis.manner = Manner::DiesAfter(1));
-    sled(&musher, &["cancel-claim", "sled-01"]);
+    call_off_before(&server, &musher, Manner::DiesAfter(1));
     wait("silence", || {
         let problem = view(&musher)["power_problem"].to_string();
         problem.contains("no answer to")
@@ -146,12 +147,8 @@ fn dies_in_a_session() {
 fn flips_after_5_s() {
     let server = bmc(|_| {});
     // Longer than the lie takes, as supplies need to drain.
-    let musher = started_with(&server, "[deadlines]\noff_dwell_s = 10");
-    adopted(&musher);
-    queue_job(&musher);
-    wait("power on", || server.with(|bmc| bmc.chassis.on));
-    server.with(|bmc| bmc.chassis.manner = Manner::FlipsAfter(5_000));
-    sled(&musher, &["cancel-claim", "sled-01"]);
+    let musher = with_a_job(&server, "[deadlines]\noff_dwell_s = 10");
+    call_off_before(&server, &musher, Manner::FlipsAfter(5_000));
     let off = || server.with(|bmc| bmc.chassis.orders.contains(&"off"));
     wait("power off", off);
     // The job waits, so the sled is wanted again.
